@@ -1,0 +1,202 @@
+"""The vocabulary: frozen, serialisable records that the stages pass on. Stages import it, never each other."""
+
+import statistics
+from typing import Any, Literal
+
+import msgspec
+
+SCALE = 3
+LR_FRAME = (360, 640)  # height and width of the challenge's LR frame, in pixels
+
+Kind = Literal["torch", "onnx", "pt2", "keras", "saved_model", "tflite"]
+Status = Literal["pass", "warn", "fail", "skip"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every record: immutable, keyword-only, unknown fields refused."""
+
+
+class TrainRecipe(Record):
+    """``[train]`` of submission.toml: L1 loss, Adam, one-cycle learning rate, random crops, flips and rotations."""
+
+    steps: int
+    batch: int = 16
+    patch: int = 64  #: side of the LR patch, in pixels
+    learning_rate: float = 1e-3  #: peak of the one-cycle schedule
+    float32_share: float = 0.1  #: last share of the steps in float32; those before run in bfloat16
+    seed: int = 0
+
+
+class Submission(Record):
+    """One entry of ``submissions/``: what it is and where its bytes are."""
+
+    name: str  #: file or folder name without suffix; unique
+    title: str
+    kind: Kind
+    path: str  #: the model itself: model.py, a file, or a SavedModel folder
+    fingerprint: str  #: SHA-256 over every file of the submission
+    authors: tuple[str, ...] = ()
+    description: str = ""
+    factory: str | None = None  #: torch only: callable in model.py that returns the nn.Module
+    arguments: dict[str, Any] = {}
+    weights: str | None = None
+    dynamic_path: str | None = None  #: challenge package only: model_none.tflite
+    train: TrainRecipe | None = None
+
+
+class Rejection(Record):
+    """Something in ``submissions/`` that is no submission, and why."""
+
+    name: str
+    reason: str
+
+
+class Parity(Record):
+    """Largest absolute difference, in grey levels, between two forms of the same network on one probe image."""
+
+    before: str
+    after: str
+    max_abs_difference: float
+
+
+class ExportReport(Record):
+    """What export made of a float model."""
+
+    parity: tuple[Parity, ...]
+    rewrites: tuple[str, ...]
+
+
+class QuantiseReport(Record):
+    """What quantisation made; ``calibration`` names the images that set the ranges."""
+
+    parity: tuple[Parity, ...]
+    calibration: tuple[str, ...]
+    psnr_int8_to_float_db: float | None  #: raw INT8 bytes against the clipped float output, on the probe
+    clipped_output: bool  #: the float output never leaves [0, 255]
+    dynamic: bool  #: model_none.tflite runs at any size and agrees with the static model
+    dynamic_reason: str
+
+
+class ModelFacts(Record):
+    """Size of one TFLite file; multiply-accumulates are for its own input shape."""
+
+    parameters: int
+    macs: int
+    size_bytes: int
+
+
+class RuleResult(Record):
+    """One rule of the challenge against one model."""
+
+    rule: str
+    title: str
+    status: Status
+    found: str
+    remedy: str = ""
+
+
+class CheckReport(Record):
+    """All rules, each with what was found."""
+
+    facts: ModelFacts
+    rules: tuple[RuleResult, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any rule failed."""
+        return any(rule.status == "fail" for rule in self.rules)
+
+
+class ImageScore(Record):
+    """One image. PSNR is in dB on uint8 RGB, ``None`` for identical images or for a form there is none of."""
+
+    name: str
+    psnr_raw_db: float | None
+    psnr_dequantised_db: float | None
+    psnr_fp32_db: float | None
+    psnr_y_raw_db: float | None
+    ssim_raw: float | None
+    ssim_fp32: float | None
+
+
+class ScoreReport(Record):
+    """Fidelity on one data set. Raw takes the output bytes as pixels, as the challenge's script does."""
+
+    dataset: str
+    dataset_fingerprint: str
+    shave: int
+    method: str  #: whole images, or tiles and why
+    images: tuple[ImageScore, ...]
+
+    def mean(self, metric: str) -> float | None:
+        """Mean of one field over the images; ``None`` if any image has none."""
+        values = [getattr(image, metric) for image in self.images]
+        return None if not values or None in values else statistics.fmean(values)
+
+
+class LatencyReport(Record):
+    """Single-stream latency of one file; every timed run is kept, warm-up apart."""
+
+    backend: str
+    precision: Literal["int8", "fp32"]
+    device: str
+    threads: int
+    warmup_ms: tuple[float, ...]
+    samples_ms: tuple[float, ...]
+
+    @property
+    def latency_ms(self) -> float:
+        """Median of the timed runs."""
+        return statistics.median(self.samples_ms)
+
+    def quantile_ms(self, tenths: int) -> float:
+        """The ``tenths``-th decile of the timed runs, 1 to 9."""
+        return statistics.quantiles(self.samples_ms, n=10, method="inclusive")[tenths - 1]
+
+
+class Finding(Record):
+    """One diagnosis: what happened, the measured evidence, what to do."""
+
+    id: str
+    severity: Literal["info", "warning", "error"]
+    evidence: str
+    explanation: str
+    remedy: str
+
+
+class Failure(Record):
+    """Why an evaluation stopped: the stage, how it ended, and the reason for a person."""
+
+    stage: str
+    kind: str
+    reason: str
+
+
+class Evaluation(Record):
+    """Everything known of one submission; a stage that did not run is ``None``."""
+
+    name: str
+    title: str
+    kind: str
+    authors: tuple[str, ...] = ()
+    description: str = ""
+    fingerprint: str = ""
+    export: ExportReport | None = None
+    quantise: QuantiseReport | None = None
+    check: CheckReport | None = None
+    score: ScoreReport | None = None
+    latency: tuple[LatencyReport, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    failure: Failure | None = None
+
+
+class Results(Record):
+    """``results.json``: one evaluation per entry of ``submissions/``, failed ones included."""
+
+    schema_version: int
+    harness_version: str
+    created: str  #: ISO 8601, UTC
+    machine: str
+    versions: dict[str, str]
+    dataset: str
+    submissions: tuple[Evaluation, ...]

@@ -72,17 +72,25 @@ class QuantiseReport(Record):
     parity: tuple[Parity, ...]
     calibration: tuple[str, ...]
     psnr_int8_to_float_db: float | None  #: raw INT8 bytes against the clipped float output, on the probe
-    clipped_output: bool  #: the float output never leaves [0, 255]
-    dynamic: bool  #: model_none.tflite runs at any size and agrees with the static model
+    clipped_output: bool  #: the float output never leaves [0, 255], whatever the input
+    output_range: tuple[float, float]  #: least and greatest float output on the calibration images, in grey levels
+    dynamic: bool  #: model_none.tflite runs at other sizes and agrees with the static model
     dynamic_reason: str
 
 
 class ModelFacts(Record):
-    """Size of one TFLite file; multiply-accumulates are for its own input shape."""
+    """What one TFLite file holds. Shapes are NHWC, a dynamic dimension is -1."""
 
-    parameters: int
-    macs: int
+    input_shape: tuple[int, ...]
+    input_dtype: str
+    output_shape: tuple[int, ...]
+    output_dtype: str
+    output_scale: float | None  #: of the output tensor; ``None`` if it is not quantised
+    output_zero_point: int | None
+    parameters: int  #: weights and biases
+    macs: int | None  #: multiply-accumulates at the file's own input shape; ``None`` if that is dynamic
     size_bytes: int
+    receptive_radius: int | None  #: LR pixels that an output pixel sees to each side; ``None`` if unbounded or unknown
 
 
 class RuleResult(Record):

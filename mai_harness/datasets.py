@@ -14,16 +14,25 @@ from mai_harness.resize import Image, downscale
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 EMBEDDED_SCORED = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png", "retina.jpg")
-# motorcycle_right is the stereo twin of a scored image, so it may not calibrate either.
-EMBEDDED_CALIBRATION = ("hubble_deep_field.jpg", "ihc.png", "camera.png", "brick.png", "grass.png", "gravel.png")
+# (file, how many times smaller): reduced frames have the sharpness of LR images, one scene fills a full-size one, and
+# the colour wheel and the logo bring saturated colours, black and white. The first is the probe of parity checks.
+# Never motorcycle_right.png: it is the stereo twin of a scored image.
+CALIBRATION = (
+    ("ihc.png", SCALE), ("camera.png", SCALE), ("hubble_deep_field.jpg", SCALE), ("grass.png", SCALE),
+    ("gravel.png", SCALE), ("brick.png", SCALE), ("coins.png", SCALE), ("color.png", SCALE), ("logo.png", SCALE),
+    ("ihc.png", 1), ("camera.png", 1), ("hubble_deep_field.jpg", 1),
+)  # fmt: skip
 _LAYOUTS = (
     ("DIV2K_valid_HR", "DIV2K_valid_LR_bicubic/X3"),
     ("HR", "LR_bicubic_X3"),
     ("HR", "LR_bicubic/X3"),
 )
+_TRAINING = ("DIV2K/DIV2K_train_HR", "DIV2K_train_HR", "train")
+# What Pillow raises on damaged files, beside OSError.
+_BROKEN = (ValueError, SyntaxError)
 
 
-class ImagePair(Record):
+class ImagePair(Record, frozen=True):
     """One HR image and, where there is one, its published LR image."""
 
     name: str
@@ -31,7 +40,7 @@ class ImagePair(Record):
     lr: str | None = None
 
 
-class Dataset(Record):
+class Dataset(Record, frozen=True):
     """A named set of pairs; the fingerprint is SHA-256 over the files' bytes."""
 
     name: str
@@ -43,12 +52,14 @@ def read_rgb(path: str | Path) -> Image:
     """Decode one image file as (H, W, 3) uint8 RGB; grey images are repeated over the channels.
 
     Raises:
-        DataNotFound: the file is missing or no image.
+        DataNotFound: the file is missing, damaged or no image of 8 bits a channel.
     """
     try:
         with PillowImage.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise ValueError(f"it has {image.mode} pixels, not 8 bits a channel")
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, PillowImage.DecompressionBombError) as error:
+    except (OSError, PillowImage.DecompressionBombError, *_BROKEN) as error:
         raise DataNotFound(f"{path} cannot be read as an image: {error}") from None
 
 
@@ -56,48 +67,81 @@ def load_pair(pair: ImagePair) -> tuple[Image, Image]:
     """LR (H, W, 3) and HR (3H, 3W, 3), both uint8; HR is cropped to a multiple of the scale.
 
     Raises:
-        DataNotFound: the LR image does not fit the HR image.
+        DataNotFound: an image cannot be read, or LR does not fit HR.
     """
     hr = read_rgb(pair.hr)
     hr = hr[: hr.shape[0] // SCALE * SCALE, : hr.shape[1] // SCALE * SCALE]
+    if hr.size == 0:
+        raise DataNotFound(f"{pair.hr} has less than {SCALE} pixels to a side")
     lr = downscale(hr, SCALE) if pair.lr is None else read_rgb(pair.lr)
     if (lr.shape[0] * SCALE, lr.shape[1] * SCALE) != hr.shape[:2]:
-        raise DataNotFound(f"{pair.lr} is {lr.shape[:2]}, but {pair.hr} needs LR of 1/{SCALE} of {hr.shape[:2]}")
+        found, wanted = (f"{h}x{w}" for h, w in (lr.shape[:2], (hr.shape[0] // SCALE, hr.shape[1] // SCALE)))
+        raise DataNotFound(f"{pair.lr} is {found}, but {pair.hr} needs {wanted}")
     return lr, hr
 
 
 def find_dataset(root: Path | None) -> Dataset:
     """The set to score on: DIV2K validation or image pairs under ``root``, else scikit-image's photographs.
 
+    Those stand in too where ``root`` holds only training images, or several sets (see :func:`sets_below`).
+
     Raises:
-        DataNotFound: ``root`` is given but holds no images.
+        DataNotFound: ``root`` is given but holds no images, or lacks the LR image of an HR image.
     """
     if root is None:
-        return _dataset("embedded photographs", _embedded(EMBEDDED_SCORED), [])
-    for hr, lr in _LAYOUTS:
-        for base in (root, root / "DIV2K"):
+        return _dataset("embedded photographs", embedded_images(EMBEDDED_SCORED), [])
+    for base in (root, root / "DIV2K"):
+        for hr, lr in _LAYOUTS:
             if images := _images(base / hr):
-                return _dataset(base.name if hr == "HR" else "DIV2K validation", images, _images(base / lr))
+                return _dataset(base.resolve().name if hr == "HR" else "DIV2K validation", images, _images(base / lr))
     if images := _images(root):
-        return _dataset(root.name, images, [])
-    if any(root.glob("*/HR")) or (root / "DIV2K").exists():
-        # A folder of several sets, none of them DIV2K validation: the default stays comparable.
+        return _dataset(root.resolve().name, images, [])
+    if any(_images(folder / "HR") for folder in _folders(root)) or any((root / name).is_dir() for name in _TRAINING):
         return find_dataset(None)
-    raise DataNotFound(f"{root} holds no images; expected DIV2K_valid_HR/, HR/ or image files ({sorted(SUFFIXES)})")
+    hint = f"; did you mean {' or '.join(str(root / name) for name in sets_below(root))}?" if sets_below(root) else ""
+    what = "holds no images" if root.is_dir() else "is no folder"
+    raise DataNotFound(f"{root} {what}; expected DIV2K_valid_HR/, HR/ or image files ({sorted(SUFFIXES)}){hint}")
+
+
+def sets_below(root: Path) -> list[str]:
+    """Subfolders of ``root``, by name, that :func:`find_dataset` would score on; training images are not offered."""
+    return [
+        folder.name
+        for folder in _folders(root)
+        if folder.name not in _TRAINING and any(_images(folder / hr) for hr in (".", *(hr for hr, _ in _LAYOUTS)))
+    ]
 
 
 def calibration_frames(scored: Dataset) -> Iterator[tuple[str, Image]]:
-    """Photographs that set the INT8 ranges: (name, LR frame (360, 640, 3) uint8); none is in ``scored``."""
-    taken = {hashlib.sha256(Path(pair.hr).read_bytes()).hexdigest() for pair in scored.pairs}
-    for path in _embedded(EMBEDDED_CALIBRATION):
-        if hashlib.sha256(path.read_bytes()).hexdigest() not in taken:
-            yield path.name, fill_frame(downscale(read_rgb(path), SCALE))
+    """Photographs that set the INT8 ranges: (name, LR frame (360, 640, 3) uint8); none is in ``scored``.
+
+    Images are compared by their pixels, so a scored copy of another name or format counts too.
+
+    Raises:
+        DataNotFound: ``scored`` holds all of them, or an image that cannot be read.
+    """
+    photographs = {name: read_rgb(path) for name, path in _calibration_files().items()}
+    shapes = {photograph.shape[:2] for photograph in photographs.values()}
+    taken = {_pixels(read_rgb(pair.hr)) for pair in scored.pairs if _shape(pair.hr) in shapes}
+    free = {name: photograph for name, photograph in photographs.items() if _pixels(photograph) not in taken}
+    if not free:
+        raise DataNotFound(f"{scored.name} holds every photograph that could calibrate; score on fewer images")
+    for name, factor in CALIBRATION:
+        if name in free:
+            yield name if factor == 1 else f"{name} (1/{factor})", _frame(free[name], factor)
+
+
+def probe_frame() -> Image:
+    """The LR frame on which two forms of a network are compared: (360, 640, 3) uint8."""
+    name, factor = CALIBRATION[0]
+    return _frame(read_rgb(_calibration_files()[name]), factor)
 
 
 def fill_frame(image: Image) -> Image:
-    """Mirror or crop an image to (360, 640, 3): mirroring makes no edge that photographs do not have."""
+    """The middle of an image as (360, 640, 3), filled by mirroring: that makes no edge that photographs do not have."""
     height, width = LR_FRAME
-    image = image[:height, :width]
+    top, left = max(0, image.shape[0] - height) // 2, max(0, image.shape[1] - width) // 2
+    image = image[top : top + height, left : left + width]
     pad = ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))
     return np.pad(image, pad, mode="symmetric")
 
@@ -108,30 +152,64 @@ def training_images(root: Path) -> list[Path]:
     Raises:
         DataNotFound: there are none.
     """
-    folders = (root / "DIV2K_train_HR", root / "train")
-    images = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    folders = [root / name for name in _TRAINING]
+    images = sorted(path for folder in folders for path in folder.rglob("*") if _is_image(path))
     if not images:
-        raise DataNotFound(f"no training images in {folders[0]} or {folders[1]}; give the folder above with --data")
+        places = ", ".join(map(str, folders))
+        raise DataNotFound(f"no training images in {places}; give the folder above with --data")
     return images
 
 
-def _embedded(names: Sequence[str]) -> list[Path]:
+def embedded_images(names: Sequence[str]) -> list[Path]:
+    """Files of those names that come with scikit-image."""
     return [Path(str(files("skimage") / "data" / name)) for name in names]
 
 
+def _calibration_files() -> dict[str, Path]:
+    names = list(dict.fromkeys(name for name, _ in CALIBRATION))
+    return dict(zip(names, embedded_images(names), strict=True))
+
+
+def _frame(photograph: Image, factor: int) -> Image:
+    return fill_frame(photograph if factor == 1 else downscale(photograph, factor))
+
+
+def _shape(path: str) -> tuple[int, int]:
+    """Height and width from the file's head alone: decoding a whole set takes long."""
+    try:
+        with PillowImage.open(path) as image:
+            return image.height, image.width
+    except (OSError, PillowImage.DecompressionBombError, *_BROKEN) as error:
+        raise DataNotFound(f"{path} cannot be read as an image: {error}") from None
+
+
+def _pixels(image: Image) -> tuple[tuple[int, ...], str]:
+    return image.shape, hashlib.sha256(image.tobytes()).hexdigest()
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+
+
 def _images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in folder.iterdir() if _is_image(path)) if folder.is_dir() else []
+
+
+def _is_image(path: Path) -> bool:
+    # Archives made on macOS bring '._name.png' along, which is no image.
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def _dataset(name: str, hr: Sequence[Path], lr: Sequence[Path]) -> Dataset:
-    by_stem = {path.stem.lower().removesuffix(f"x{SCALE}"): path for path in lr}
+    small = {path.stem.lower(): path for path in lr}
     pairs = []
     digest = hashlib.sha256()
     for path in hr:
-        small = by_stem.get(path.stem.lower())
-        pairs.append(ImagePair(name=path.stem, hr=str(path), lr=str(small) if small else None))
-        for file in filter(None, (path, small)):
+        stem = path.stem.lower()
+        partner = small.get(f"{stem}x{SCALE}") or small.get(stem)
+        if lr and partner is None:
+            raise DataNotFound(f"{path} has no LR image {path.stem}x{SCALE} or {path.stem} in {lr[0].parent}")
+        pairs.append(ImagePair(name=path.stem, hr=str(path), lr=str(partner) if partner else None))
+        for file in filter(None, (path, partner)):
             digest.update(file.name.encode() + file.read_bytes())
     return Dataset(name=name, pairs=tuple(pairs), fingerprint=digest.hexdigest())

@@ -1,7 +1,9 @@
 """Find submissions: each format is one row of FORMATS, tried in order."""
 
+import difflib
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,20 @@ _KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-class Manifest(Record):
-    """``submission.toml``; paths are relative to its folder and may not leave it."""
+WEIGHTS = ("weights.safetensors", "weights.pt", "weights.pth")
 
-    title: str
-    model: str = "model.py"
-    authors: tuple[str, ...] = ()
+
+class Manifest(Record, frozen=True):
+    """``submission.toml``; every key may be left out, and paths may not leave the folder."""
+
+    name: str | None = None  #: as the leaderboard shows it; the folder's name by default
+    model: str = "model.py"  #: or a .onnx, .pt2, .keras, .tflite file, or a SavedModel folder
+    authors: tuple[str, ...] | str = ()
     description: str = ""
-    factory: str | None = None
-    arguments: dict[str, Any] = {}
-    weights: str | None = None
-    train: TrainRecipe | None = None
+    factory: str | None = None  #: the callable in model.py that returns the network; by default its last nn.Module
+    arguments: dict[str, Any] = msgspec.field(default_factory=dict)  #: keyword arguments of the factory
+    weights: str | None = None  #: safetensors or a state dict; by default weights.safetensors, .pt or .pth if there
+    train: TrainRecipe | None = None  #: with it, ``mai-harness train`` makes the weights
 
 
 def discover(root: Path) -> tuple[list[Submission], list[Rejection]]:
@@ -51,12 +56,32 @@ def discover(root: Path) -> tuple[list[Submission], list[Rejection]]:
     return found, rejected
 
 
+def named(name: str, submissions: Sequence[Submission], rejections: Sequence[Rejection]) -> Submission:
+    """The submission of that name.
+
+    Raises:
+        InvalidSubmission: there is none, or it was rejected; the message says why, or names those that there are.
+    """
+    for submission in submissions:
+        if submission.name == name:
+            return submission
+    for rejection in rejections:
+        if rejection.name == name:
+            raise InvalidSubmission(rejection.reason)
+    known = sorted(submission.name for submission in submissions)
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+    raise InvalidSubmission(f"there is no submission or file {name!r}; {hint}")
+
+
 def read_submission(path: Path) -> Submission:
     """Read one file or folder.
 
     Raises:
         InvalidSubmission: it fits no format; the message lists them.
     """
+    if not path.exists():
+        raise InvalidSubmission(f"{path} is not there")
     for parse in FORMATS:
         if submission := parse(path):
             return submission
@@ -68,24 +93,55 @@ def read_submission(path: Path) -> Submission:
 
 def _from_manifest(path: Path) -> Submission | None:
     toml = path / "submission.toml"
-    if not toml.is_file():
+    if not (toml.is_file() or (path / "model.py").is_file()):
         return None
-    try:
-        manifest = msgspec.toml.decode(toml.read_bytes(), type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidSubmission(f"{toml}: {error}") from None
+    manifest = _manifest(toml) if toml.is_file() else Manifest()
     model = _inside(path, manifest.model)
     kind = _KINDS.get(model.suffix)
     if kind is None or not model.exists():
-        raise InvalidSubmission(f"{toml}: model = {manifest.model!r} is not there or of no known format")
-    if kind == "torch" and manifest.factory is None:
-        raise InvalidSubmission(f"{toml}: add factory = \"...\", the callable in {manifest.model} that returns the network")
-    weights = None if manifest.weights is None else _inside(path, manifest.weights)
+        raise InvalidSubmission(f"{path.name}: model = {manifest.model!r} is not there or of no known format")
+    dynamic = model.with_name("model_none.tflite")
     return Submission(
-        name=path.name, title=manifest.title, kind=kind, path=str(model), fingerprint=_fingerprint(path),
-        authors=manifest.authors, description=manifest.description, factory=manifest.factory,
-        arguments=manifest.arguments, weights=None if weights is None else str(weights), train=manifest.train,
-    )  # fmt: skip
+        name=path.name,
+        title=manifest.name or path.name,
+        kind=kind,
+        path=str(model),
+        fingerprint=_fingerprint(path),
+        authors=(manifest.authors,) if isinstance(manifest.authors, str) else manifest.authors,
+        description=manifest.description,
+        factory=manifest.factory,
+        arguments=manifest.arguments,
+        weights=_weights(path, manifest),
+        dynamic_path=str(dynamic) if kind == "tflite" and dynamic.is_file() else None,
+        train=manifest.train,
+    )
+
+
+def _manifest(toml: Path) -> Manifest:
+    try:
+        return msgspec.toml.decode(toml.read_bytes(), type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        hint = _did_you_mean(str(error))
+        raise InvalidSubmission(f"{toml.parent.name}/submission.toml: {error}{hint}") from None
+
+
+def _did_you_mean(message: str) -> str:
+    """A hint for msgspec's 'unknown field `x`'."""
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if unknown is None:
+        return ""
+    known = [*Manifest.__struct_fields__, *TrainRecipe.__struct_fields__]
+    near = difflib.get_close_matches(unknown[1], known, 1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+
+
+def _weights(folder: Path, manifest: Manifest) -> str | None:
+    if manifest.weights is None:
+        return next((str(folder / name) for name in WEIGHTS if (folder / name).is_file()), None)
+    path = _inside(folder, manifest.weights)
+    if not path.is_file() and manifest.train is None:
+        raise InvalidSubmission(f"{folder.name}/submission.toml: weights = {manifest.weights!r} is not there")
+    return str(path) if path.is_file() else None
 
 
 def _from_package(path: Path) -> Submission | None:
@@ -126,7 +182,8 @@ def _inside(folder: Path, relative: str) -> Path:
 
 
 def _fingerprint(path: Path) -> str:
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    inside = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    files = [path] if path.is_file() else inside
     digest = hashlib.sha256()
     for file in files:
         digest.update(str(file.relative_to(path.parent)).encode("utf-8", "surrogateescape") + b"\0" + file.read_bytes())

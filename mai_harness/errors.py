@@ -12,9 +12,10 @@ class InvalidSubmission(HarnessError):
 class StageFailed(HarnessError):
     """A stage ended without a result; ``kind`` is error, timeout, memory or crash."""
 
-    def __init__(self, message: str, kind: str = "error") -> None:
+    def __init__(self, message: str, kind: str = "error", stage: str = "") -> None:
         super().__init__(message)
         self.kind = kind
+        self.stage = stage
 
 
 class DataNotFound(HarnessError):

@@ -10,13 +10,16 @@ LR_FRAME = (360, 640)  # height and width of the challenge's LR frame, in pixels
 
 Kind = Literal["torch", "onnx", "pt2", "keras", "saved_model", "tflite"]
 Status = Literal["pass", "warn", "fail", "skip"]
+Precision = Literal["int8", "fp32"]
+#: How an output becomes pixels: INT8 bytes as they are, INT8 values dequantised, or the float twin's values.
+Reading = Literal["raw", "dequantised", "fp32"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every record: immutable, keyword-only, unknown fields refused."""
 
 
-class TrainRecipe(Record):
+class TrainRecipe(Record, frozen=True):
     """``[train]`` of submission.toml: L1 loss, Adam, one-cycle learning rate, random crops, flips and rotations."""
 
     steps: int
@@ -27,7 +30,7 @@ class TrainRecipe(Record):
     seed: int = 0
 
 
-class Submission(Record):
+class Submission(Record, frozen=True):
     """One entry of ``submissions/``: what it is and where its bytes are."""
 
     name: str  #: file or folder name without suffix; unique
@@ -44,14 +47,36 @@ class Submission(Record):
     train: TrainRecipe | None = None
 
 
-class Rejection(Record):
+class CalibrationFrame(Record, frozen=True):
+    """An LR frame that sets INT8 ranges: an .npy file, (360, 640, 3) uint8."""
+
+    name: str
+    path: str
+
+
+class LrImage(Record, frozen=True):
+    """One LR image to upscale: an .npy file, (H, W, 3) uint8; its HR image stays with the scorer."""
+
+    name: str
+    path: str
+
+
+class Model(Record, frozen=True):
+    """The TFLite files of one submission: paths of the INT8 model, static and dynamic, and of its float twin."""
+
+    static: str
+    dynamic: str | None = None  #: takes an LR image of any size
+    float32: str | None = None
+
+
+class Rejection(Record, frozen=True):
     """Something in ``submissions/`` that is no submission, and why."""
 
     name: str
     reason: str
 
 
-class Parity(Record):
+class Parity(Record, frozen=True):
     """Largest absolute difference, in grey levels, between two forms of the same network on one probe image."""
 
     before: str
@@ -59,26 +84,27 @@ class Parity(Record):
     max_abs_difference: float
 
 
-class ExportReport(Record):
-    """What export made of a float model."""
+class ExportReport(Record, frozen=True):
+    """What export made of a float model: ``model.onnx``, (1, 3, 360, 640) to (1, 3, 1080, 1920) float32."""
 
     parity: tuple[Parity, ...]
     rewrites: tuple[str, ...]
+    untrained: bool = False  #: the network has parameters to train but came without weights
 
 
-class QuantiseReport(Record):
+class QuantiseReport(Record, frozen=True):
     """What quantisation made; ``calibration`` names the images that set the ranges."""
 
     parity: tuple[Parity, ...]
     calibration: tuple[str, ...]
     psnr_int8_to_float_db: float | None  #: raw INT8 bytes against the clipped float output, on the probe
-    clipped_output: bool  #: the float output never leaves [0, 255], whatever the input
+    clipped_output: bool  #: the float output stays in [0, 255] for inputs far outside it, so the INT8 range is that
     output_range: tuple[float, float]  #: least and greatest float output on the calibration images, in grey levels
-    dynamic: bool  #: model_none.tflite runs at other sizes and agrees with the static model
+    dynamic: bool  #: model_none.tflite runs at other sizes and gives the static model's pixels there
     dynamic_reason: str
 
 
-class ModelFacts(Record):
+class ModelFacts(Record, frozen=True):
     """What one TFLite file holds. Shapes are NHWC, a dynamic dimension is -1."""
 
     input_shape: tuple[int, ...]
@@ -93,7 +119,7 @@ class ModelFacts(Record):
     receptive_radius: int | None  #: LR pixels that an output pixel sees to each side; ``None`` if unbounded or unknown
 
 
-class RuleResult(Record):
+class RuleResult(Record, frozen=True):
     """One rule of the challenge against one model."""
 
     rule: str
@@ -103,7 +129,7 @@ class RuleResult(Record):
     remedy: str = ""
 
 
-class CheckReport(Record):
+class CheckReport(Record, frozen=True):
     """All rules, each with what was found."""
 
     facts: ModelFacts
@@ -115,38 +141,44 @@ class CheckReport(Record):
         return any(rule.status == "fail" for rule in self.rules)
 
 
-class ImageScore(Record):
-    """One image. PSNR is in dB on uint8 RGB, ``None`` for identical images or for a form there is none of."""
+class UpscaleReport(Record, frozen=True):
+    """Upscaled images, one folder of .npy files a reading, numbered as the images were given."""
+
+    method: str
+    folders: dict[Reading, str]  #: a reading whose pixels are another's names the same folder
+
+
+class ImageScore(Record, frozen=True):
+    """One image. ``figures`` are those of ``metrics.FIGURES``: ``psnr_raw_db``, ``ssim_fp32``, ...
+
+    A figure is ``None`` where there is no such reading, or where PSNR is infinite: identical images.
+    """
 
     name: str
-    psnr_raw_db: float | None
-    psnr_dequantised_db: float | None
-    psnr_fp32_db: float | None
-    psnr_y_raw_db: float | None
-    ssim_raw: float | None
-    ssim_fp32: float | None
+    figures: dict[str, float | None]
 
 
-class ScoreReport(Record):
+class ScoreReport(Record, frozen=True):
     """Fidelity on one data set. Raw takes the output bytes as pixels, as the challenge's script does."""
 
     dataset: str
     dataset_fingerprint: str
-    shave: int
+    shave: int  #: border pixels left out
     method: str  #: whole images, or tiles and why
     images: tuple[ImageScore, ...]
 
-    def mean(self, metric: str) -> float | None:
-        """Mean of one field over the images; ``None`` if any image has none."""
-        values = [getattr(image, metric) for image in self.images]
-        return None if not values or None in values else statistics.fmean(values)
+    def mean(self, figure: str) -> float | None:
+        """Mean of one figure over the images; ``None`` if any image has none."""
+        values = [image.figures[figure] for image in self.images]
+        known = [value for value in values if value is not None]
+        return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
-class LatencyReport(Record):
+class LatencyReport(Record, frozen=True):
     """Single-stream latency of one file; every timed run is kept, warm-up apart."""
 
     backend: str
-    precision: Literal["int8", "fp32"]
+    precision: Precision
     device: str
     threads: int
     warmup_ms: tuple[float, ...]
@@ -162,7 +194,7 @@ class LatencyReport(Record):
         return statistics.quantiles(self.samples_ms, n=10, method="inclusive")[tenths - 1]
 
 
-class Finding(Record):
+class Finding(Record, frozen=True):
     """One diagnosis: what happened, the measured evidence, what to do."""
 
     id: str
@@ -172,7 +204,7 @@ class Finding(Record):
     remedy: str
 
 
-class Failure(Record):
+class Failure(Record, frozen=True):
     """Why an evaluation stopped: the stage, how it ended, and the reason for a person."""
 
     stage: str
@@ -180,7 +212,7 @@ class Failure(Record):
     reason: str
 
 
-class Evaluation(Record):
+class Evaluation(Record, frozen=True):
     """Everything known of one submission; a stage that did not run is ``None``."""
 
     name: str
@@ -196,9 +228,10 @@ class Evaluation(Record):
     latency: tuple[LatencyReport, ...] = ()
     findings: tuple[Finding, ...] = ()
     failure: Failure | None = None
+    summary: dict[str, float | None] = {}  #: derived: mean scores by ``metrics.FIGURES``, and ``latency_ms``
 
 
-class Results(Record):
+class Results(Record, frozen=True):
     """``results.json``: one evaluation per entry of ``submissions/``, failed ones included."""
 
     schema_version: int

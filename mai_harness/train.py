@@ -4,7 +4,8 @@ Loss, optimiser and patches follow ABPN (arXiv 2105.09750, section 4.1); the sch
 Checkpoints hold the random states too, so a killed run goes on where it was.
 """
 
-import os
+import hashlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,19 +13,95 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mai_harness.datasets import read_rgb
-from mai_harness.records import SCALE, TrainRecipe
+from mai_harness.errors import DataNotFound
+from mai_harness.load import build_network
+from mai_harness.records import SCALE, Record, Submission, TrainRecipe
 from mai_harness.resize import Image, downscale
 
 if TYPE_CHECKING:
     from torch import nn
 
 CHECKPOINT_EVERY = 500  # steps
+WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "weights.json"
 
 Progress = Callable[[int, float], None]
 
 
+class TrainRequest(Record, frozen=True):
+    """A torch submission with a recipe, and the HR images to learn from."""
+
+    submission: Submission
+    recipe: TrainRecipe
+    images: tuple[str, ...]
+
+
+class TrainReport(Record, frozen=True):
+    """How ``weights.safetensors`` came about."""
+
+    torch: str  #: version
+    recipe: TrainRecipe
+    images: int  #: large enough for a patch
+    images_sha256: str  #: over the decoded pixels of all images, in order
+    seconds: float  #: of the last session, if training was resumed
+    final_loss: (
+        float | None
+    )  #: mean absolute error in grey levels over the last batch; ``None`` if nothing was left to do
+    weights_sha256: str
+
+
+class WeightsCard(Record, frozen=True):
+    """``weights.json``: how the weights beside it were made."""
+
+    command: str
+    machine: str
+    training: TrainReport
+
+
+def train_submission(request: TrainRequest, folder: Path) -> TrainReport:
+    """Train a torch submission and write ``weights.safetensors``; goes on from ``checkpoint.pt`` if it is there.
+
+    Raises:
+        InvalidSubmission: the network cannot be built.
+        DataNotFound: no image is as large as a patch.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    network = build_network(request.submission, None)
+    losses: list[float] = []
+    start = time.monotonic()
+
+    def progress(step: int, loss: float) -> None:
+        losses.append(loss)
+        print(f"step {step} of {request.recipe.steps}, loss {loss:.3f}", flush=True)
+
+    pairs = load_pairs([Path(path) for path in request.images], request.recipe.patch)
+    train(network, pairs, request.recipe, folder / "checkpoint.pt", progress)
+    weights = folder / WEIGHTS_FILE
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
+    return TrainReport(
+        torch=torch.__version__,
+        recipe=request.recipe,
+        images=len(pairs),
+        images_sha256=_digest(pairs),
+        seconds=time.monotonic() - start,
+        final_loss=losses[-1] if losses else None,
+        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+    )
+
+
+def _digest(pairs: "Sequence[Pair]") -> str:
+    digest = hashlib.sha256()
+    for _, hr in pairs:
+        digest.update(repr(hr.shape).encode() + hr.tobytes())
+    return digest.hexdigest()
+
+
+Pair = tuple[Image, Image]  #: LR (H, W, 3) and HR (3H, 3W, 3), uint8
+
+
 def train(
-    network: "nn.Module", images: Sequence[Path], recipe: TrainRecipe, checkpoint: Path, progress: Progress
+    network: "nn.Module", pairs: Sequence[Pair], recipe: TrainRecipe, checkpoint: Path, progress: Progress
 ) -> None:
     """Train ``network`` in place; it maps (N, 3, H, W) in [0, 255] to (N, 3, 3H, 3W) in [0, 255].
 
@@ -48,7 +125,6 @@ def train(
         adam.load_state_dict(state["adam"])
         cycle.load_state_dict(state["cycle"])
         start = state["step"]
-    pairs = _load_pairs(images, recipe.patch)
     sizes = np.array([lr.shape[0] * lr.shape[1] for lr, _ in pairs], dtype=np.float64)
     for step in range(recipe.steps):
         indices = rng.choice(len(pairs), recipe.batch, p=sizes / sizes.sum())
@@ -61,7 +137,7 @@ def train(
             output = network(lr)
         loss = (output.float() - hr).abs().mean()
         adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         adam.step()
         cycle.step()
         if (step + 1) % 100 == 0:
@@ -71,20 +147,30 @@ def train(
             _save({**state, "cycle": cycle.state_dict(), "step": step + 1}, checkpoint)
 
 
-def _load_pairs(images: Sequence[Path], patch: int) -> list[tuple[Image, Image]]:
+def load_pairs(images: Sequence[Path], patch: int) -> list[Pair]:
+    """Every image of at least one patch, with its LR image by MATLAB bicubic.
+
+    Raises:
+        DataNotFound: there is none.
+    """
     pairs = []
     for path in images:
         hr = read_rgb(path)
         hr = hr[: hr.shape[0] // SCALE * SCALE, : hr.shape[1] // SCALE * SCALE]
         if min(hr.shape[:2]) >= patch * SCALE:
             pairs.append((downscale(hr, SCALE), hr))
+    if not pairs:
+        raise DataNotFound(
+            f"none of {len(images)} training images has {patch * SCALE} pixels to a side, which a patch takes"
+        )
     return pairs
 
 
-def _batch(pairs: list[tuple[Image, Image]], indices: Any, draws: Any, patch: int) -> Any:
+def _batch(pairs: Sequence[Pair], indices: Any, draws: Any, patch: int) -> Any:
     import torch
 
-    small, large = [], []
+    small: list[Image] = []
+    large: list[Image] = []
     for index, (u, v, turn) in zip(indices, draws, strict=True):
         lr, hr = pairs[index]
         y = int(u * (lr.shape[0] - patch + 1))
@@ -108,4 +194,4 @@ def _save(state: dict[str, Any], path: Path) -> None:
 
     part = path.with_suffix(".part")
     torch.save(state, part)
-    os.replace(part, path)
+    part.replace(path)

@@ -1,0 +1,502 @@
+"""The command line: the only module that prints, reads the environment and chooses exit codes.
+
+Exit codes: 0 done; 1 the answer is no (a rule failed, a model could not be brought that far); 2 wrong use, or
+something that a person has to mend first; 130 interrupted.
+"""
+
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from mai_harness import __version__
+from mai_harness.errors import HarnessError, StageFailed
+
+if TYPE_CHECKING:
+    from mai_harness.pipeline import Converted, Settings, Workshop
+    from mai_harness.records import Results, RuleResult, Submission
+
+F = TypeVar("F", bound=Callable[..., Any])
+NO = 1
+MISUSE = 2
+INTERRUPTED = 130
+DOWNLOAD_PARTS = ("valid", "train")
+
+
+# What every command shares
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _answer(as_json: bool, value: Any, text: str) -> None:
+    """One object on stdout, or words for a person."""
+    import msgspec
+
+    click.echo(msgspec.json.encode(value).decode() if as_json else text)
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _submission_names(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    root = Path(ctx.params.get("submissions") or "submissions")
+    names = [path.stem if path.is_file() else path.name for path in root.glob("*")] if root.is_dir() else []
+    return sorted(name for name in names if name.startswith(incomplete) and not name.startswith((".", "_")))
+
+
+_PATH = click.Path(path_type=Path)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout; messages go to stderr.")
+_SUBMISSIONS = click.option(
+    "--submissions", type=_PATH, default=Path("submissions"), show_default=True, help="Folder of submissions."
+)
+_DATA = click.option(
+    "--data",
+    type=_PATH,
+    envvar="MAI_DATA_ROOT",
+    show_envvar=True,
+    help="DIV2K, or a folder of HR images or of HR and LR_bicubic_X3; without it, photographs that come along.",
+)
+_OUT = click.option(
+    "--out", type=_PATH, default=Path("leaderboard"), show_default=True, help="Folder for results, site and packages."
+)
+_TIMEOUT = click.option(
+    "--stage-timeout", type=click.FloatRange(min=0.1), default=600.0, show_default=True, metavar="S",
+    help="Seconds that each stage of a submission may take; training has no limit.",
+)  # fmt: skip
+_SHAVE = click.option(
+    "--shave", type=click.IntRange(min=0), default=0, show_default=True, help="Border pixels left out of the scores."
+)
+_TIMING = _options(
+    click.option("--backend", default="cpu", show_default=True, help="Where to measure runtime."),
+    click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the interpreter."),
+    click.option("--runs", type=click.IntRange(min=2), default=30, show_default=True, help="Timed runs."),
+    click.option("--warmup", type=click.IntRange(min=0), default=5, show_default=True, help="Runs before them."),
+)
+_COMMON = _options(_SUBMISSIONS, _DATA, _OUT, _TIMEOUT, _JSON)
+_NAME = click.argument("name", shell_complete=_submission_names)
+_TARGET = click.argument("target", metavar="NAME|FILE", shell_complete=_submission_names)
+
+
+def _settings(**given: Any) -> "Settings":
+    from mai_harness.backends import TimingPlan
+    from mai_harness.pipeline import Settings
+
+    data: Path | None = given["data"]
+    if data is not None and not data.is_dir():
+        raise click.UsageError(f"--data {data} is not a folder")
+    plan = TimingPlan(warmup=given.get("warmup", 5), runs=given.get("runs", 30), threads=given.get("threads", 1))
+    return Settings(
+        submissions=given["submissions"].absolute(),
+        out=given["out"].absolute(),
+        data=None if data is None else data.absolute(),
+        timeout_s=given["stage_timeout"],
+        shave=given.get("shave", 0),
+        backend=given.get("backend", "cpu"),
+        plan=plan,
+    )
+
+
+def _find(settings: "Settings", target: str) -> tuple["Settings", "Submission"]:
+    """A submission by name or by path; one by path keeps its stages apart from those of the board."""
+    from mai_harness.discover import discover, named, read_submission
+
+    path = Path(target)
+    is_name = path.name == target and not path.suffix
+    if path.exists() and not (is_name and (settings.submissions / target).exists()):
+        submission = read_submission(path.absolute())
+        key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+        return dataclasses.replace(settings, out=settings.out / "work" / "files" / key), submission
+    return settings, named(target, *discover(settings.submissions))
+
+
+def _workshop(settings: "Settings") -> "Workshop":
+    from mai_harness.pipeline import Workshop
+
+    return Workshop(settings, _tell)
+
+
+def _converted(settings: "Settings", submission: "Submission") -> tuple["Workshop", "Converted", Any, Any]:
+    """The workshop, the submission's TFLite files, the data set and what was prepared of it."""
+    from mai_harness import pipeline
+    from mai_harness.datasets import find_dataset
+
+    workshop, dataset = _workshop(settings), find_dataset(settings.data)
+    prepared = pipeline.prepare(workshop, dataset)
+    if submission.kind == "tflite":
+        return workshop, pipeline.as_submitted(submission), dataset, prepared
+    done = pipeline.Converted()
+    pipeline.convert(workshop, submission, prepared, done)
+    return workshop, done, dataset, prepared
+
+
+# The commands
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mai-harness")
+def cli() -> None:
+    """Evaluate real-time INT8 x3 super-resolution networks as the Mobile AI 2021 challenge does.
+
+    Drop a model into submissions/ and run "mai-harness evaluate": it is converted to full-integer TFLite, held
+    against the rules, scored in RGB as INT8 and FP32, timed, and ranked on an HTML leaderboard.
+
+    Exit codes: 0 done, 1 the answer is no, 2 wrong use, 130 interrupted.
+    """
+
+
+@cli.command()
+@click.argument("names", nargs=-1, shell_complete=_submission_names)
+@_COMMON
+@_SHAVE
+@_TIMING
+def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Evaluate all submissions, or those of NAMES, and write the leaderboard.
+
+    Stages that an earlier run finished are not repeated. A submission that fails is a row with its reason.
+    """
+    from mai_harness import pipeline
+
+    settings = _settings(**given)
+    _tell_data(settings)
+    results = pipeline.evaluate(settings, names, _tell)
+    path = settings.out / "results.json"
+    if names:
+        results = _with_earlier(results, path)
+    page = _publish(results, settings.out)
+    _answer(as_json, results, f"{_board(results)}\nResults: {path}\nLeaderboard: {page}")
+
+
+def _tell_data(settings: "Settings") -> None:
+    from mai_harness.datasets import find_dataset, sets_below
+
+    dataset = find_dataset(settings.data)
+    _tell(f"data: {dataset.name}, {len(dataset.pairs)} images")
+    if settings.data and (below := sets_below(settings.data)):
+        _tell(f"      {settings.data} holds {', '.join(below)}: choose one with --data {settings.data / below[0]}")
+
+
+def _with_earlier(results: "Results", path: Path) -> "Results":
+    from mai_harness.errors import ResultsUnreadable
+    from mai_harness.pipeline import merged
+    from mai_harness.storage import read_results
+
+    try:
+        return merged(results, read_results(path))
+    except ResultsUnreadable:
+        return results
+
+
+def _publish(results: "Results", out: Path) -> Path:
+    from mai_harness.render import render
+    from mai_harness.storage import write_bytes, write_results
+
+    write_results(results, out / "results.json")
+    pages = render(results)
+    for relative, text in pages.items():
+        write_bytes(out / "site" / relative, text.encode())
+    for stale in set((out / "site" / "entries").glob("*.html")) - {out / "site" / relative for relative in pages}:
+        stale.unlink()
+    return (out / "site" / "index.html").resolve()
+
+
+def _board(results: "Results") -> str:
+    from mai_harness.render import COLUMNS, ranked
+
+    finished, failed = ranked(results)
+    heads = ["#", "submission", *(f"{c.group} {c.heading} {c.unit}".strip() for c in COLUMNS if c.terminal)]
+    rows = [[str(i), e.name, *(c.text(e) for c in COLUMNS if c.terminal)] for i, e in enumerate(finished, 1)]
+    text = _table(heads, rows)
+    for e in finished:
+        text += "".join(f"\n{e.name}: {f.severity}: {f.id}: {f.evidence}" for f in e.findings if f.severity != "info")
+    for e in failed:
+        if e.failure:
+            text += f"\n{e.name}: FAILED at {e.failure.stage} ({e.failure.kind}): {e.failure.reason}"
+    return text
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Text columns; headings are broken into lines of one word."""
+    words = [head.split() for head in heads]
+    height = max(map(len, words))
+    lines = [[word[i - height + len(word)] if i >= height - len(word) else "" for word in words] for i in range(height)]
+    body = [*lines, *map(list, rows)]
+    widths = [max(len(line[i]) for line in body) for i in range(len(heads))]
+    return "\n".join(
+        "  ".join(line[i].ljust(width) if i == 1 else line[i].rjust(width) for i, width in enumerate(widths))
+        for line in body
+    )
+
+
+@cli.command()
+@_NAME
+@_COMMON
+def train(name: str, as_json: bool, **given: Any) -> None:
+    """Train NAME by the recipe in its submission.toml and write weights.safetensors beside it.
+
+    Needs --data with DIV2K_train_HR/ or train/. Stopped, it goes on from its last checkpoint. weights.json tells how
+    the weights came about.
+    """
+    import msgspec
+
+    from mai_harness import pipeline
+    from mai_harness.machine import describe
+    from mai_harness.storage import write_bytes
+    from mai_harness.train import CARD_FILE, WEIGHTS_FILE, WeightsCard
+
+    settings, submission = _find(_settings(**given), name)
+    with pipeline.locked(settings):
+        report, weights = pipeline.train(_workshop(settings), submission)
+    folder = Path(submission.path).parent
+    card = WeightsCard(command=f"mai-harness train {submission.name} --data DIR", machine=describe(), training=report)
+    write_bytes(folder / WEIGHTS_FILE, weights.read_bytes())
+    write_bytes(folder / CARD_FILE, msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
+    loss = "" if report.final_loss is None else f", last loss {report.final_loss:.3f} grey levels"
+    _answer(as_json, card, f"{folder / WEIGHTS_FILE}: {report.recipe.steps} steps on {report.images} images{loss}")
+
+
+@cli.command()
+@_TARGET
+@_COMMON
+def convert(target: str, as_json: bool, **given: Any) -> None:
+    """Convert a submission to full-integer INT8 TFLite and tell where the files are."""
+    from mai_harness import pipeline
+
+    settings, submission = _find(_settings(**given), target)
+    with pipeline.locked(settings):
+        _, done, _, _ = _converted(settings, submission)
+    model = done.files
+    lines = [f"{kind}: {path}" for kind, path in _named_files(model) if path]
+    for report in (done.export, done.quantise):
+        for p in report.parity if report else ():
+            lines.append(f"{p.before} against {p.after}: largest difference {p.max_abs_difference:.3g} grey levels")
+    for change in done.export.rewrites if done.export else ():
+        lines.append(f"rewritten: {change}")
+    if done.quantise:
+        lines.append(f"INT8 against float: {done.quantise.psnr_int8_to_float_db or float('inf'):.2f} dB")
+        lines += [f"no model_none.tflite: {done.quantise.dynamic_reason}"] if not done.quantise.dynamic else []
+    value = {"name": submission.name, "model": model, "export": done.export, "quantise": done.quantise}
+    _answer(as_json, value, "\n".join(lines))
+
+
+def _named_files(model: Any) -> list[tuple[str, str | None]]:
+    return [("model.tflite", model.static), ("model_none.tflite", model.dynamic), ("float32.tflite", model.float32)]
+
+
+@cli.command()
+@_TARGET
+@_COMMON
+def check(target: str, as_json: bool, **given: Any) -> None:
+    """Hold a TFLite file or a submission against the rules; exit with 1 if one fails."""
+    from mai_harness import pipeline
+
+    settings, submission = _find(_settings(**given), target)
+    with pipeline.locked(settings):
+        if submission.kind == "tflite":
+            workshop, done = _workshop(settings), pipeline.as_submitted(submission)
+        else:
+            workshop, done, _, _ = _converted(settings, submission)
+        report = pipeline.check(workshop, submission, done)
+    value = {"name": submission.name, "passed": not report.failed, "facts": report.facts, "rules": report.rules}
+    _answer(as_json, value, "\n".join(map(_rule_line, report.rules)))
+    if report.failed:
+        raise click.exceptions.Exit(NO)
+
+
+def _rule_line(rule: "RuleResult") -> str:
+    remedy = f"\n       {rule.remedy}" if rule.remedy else ""
+    return f"{rule.status.upper():4}   {rule.title}: {rule.found}{remedy}"
+
+
+@cli.command()
+@_TARGET
+@_COMMON
+@_SHAVE
+def score(target: str, as_json: bool, **given: Any) -> None:
+    """Score a submission or a file: PSNR and SSIM in RGB, raw INT8 bytes, dequantised and FP32."""
+    from mai_harness import pipeline
+
+    settings, submission = _find(_settings(**given), target)
+    _tell_data(settings)
+    with pipeline.locked(settings):
+        workshop, done, dataset, prepared = _converted(settings, submission)
+        report = pipeline.score(workshop, submission, done, dataset, prepared)
+    means = {key: report.mean(key) for key in report.images[0].figures}
+    rows = [[str(i), image.name, *map(_figure, image.figures.values())] for i, image in enumerate(report.images, 1)]
+    rows.append(["", "mean", *map(_figure, means.values())])
+    table = _table(["#", "image", *(key.replace("_", " ") for key in means)], rows)
+    value = {
+        "name": submission.name, "dataset": report.dataset, "shave": report.shave, "method": report.method, **means,
+        "images": [{"name": image.name, **image.figures} for image in report.images],
+    }  # fmt: skip
+    _answer(as_json, value, f"{table}\n{report.dataset}, {report.method}, {report.shave} border pixels left out")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+@cli.command()
+@_TARGET
+@_COMMON
+@_TIMING
+def bench(target: str, as_json: bool, **given: Any) -> None:
+    """Time a submission or a file on one frame of 360x640, INT8 and FP32."""
+    from mai_harness import pipeline
+
+    settings, submission = _find(_settings(**given), target)
+    with pipeline.locked(settings):
+        workshop, done, _, _ = _converted(settings, submission)
+        workshop.discard(pipeline.owner_of(submission), "benchmark")
+        reports = pipeline.benchmark(workshop, submission, done).latency
+    lines = [
+        f"{r.precision}: median {r.latency_ms:.2f} ms, p10 {r.quantile_ms(1):.2f}, p90 {r.quantile_ms(9):.2f} "
+        f"({len(r.samples_ms)} runs after {len(r.warmup_ms)}, {r.threads} threads, {r.backend}: {r.device})"
+        for r in reports
+    ]
+    medians = {r.precision: r.latency_ms for r in reports}
+    value = {
+        "name": submission.name, "backend": settings.backend, "latency_ms": medians["int8"],
+        "latency_fp32_ms": medians.get("fp32"), "reports": reports,
+    }  # fmt: skip
+    _answer(as_json, value, "\n".join(lines))
+
+
+@cli.command()
+@_OUT
+@_JSON
+def render(out: Path, as_json: bool) -> None:
+    """Write the leaderboard's pages again from results.json; nothing is measured."""
+    from mai_harness.storage import read_results
+
+    results = read_results(out / "results.json")
+    page = _publish(results, out)
+    _answer(as_json, {"page": str(page), "submissions": len(results.submissions)}, f"Leaderboard: {page}")
+
+
+@cli.command()
+@click.argument("name")
+@_SUBMISSIONS
+@_JSON
+def new(name: str, submissions: Path, as_json: bool) -> None:
+    """Scaffold submissions/NAME: a small network and its submission.toml, ready to change."""
+    from mai_harness.scaffold import scaffold
+
+    folder = scaffold(submissions, name)
+    text = f"{folder}: edit model.py, then run: mai-harness train {name} --data DIR && mai-harness evaluate {name}"
+    _answer(as_json, {"name": name, "folder": str(folder)}, text)
+
+
+@cli.command(name="list")
+@_SUBMISSIONS
+@_JSON
+def list_(submissions: Path, as_json: bool) -> None:
+    """List the submissions, and what is none and why."""
+    from mai_harness.discover import discover
+
+    found, rejected = discover(submissions)
+    lines = [f"{s.name}  {s.kind}  {s.title}" for s in found] + [f"{r.name}  rejected: {r.reason}" for r in rejected]
+    _answer(as_json, {"submissions": found, "rejected": rejected}, "\n".join(lines) or f"{submissions} is empty")
+
+
+@cli.command()
+@_SUBMISSIONS
+@_DATA
+@_JSON
+def doctor(submissions: Path, data: Path | None, as_json: bool) -> None:
+    """Tell what is installed, which data and submissions are found; exit with 1 if something is missing."""
+    from mai_harness.doctor import examine
+
+    report = examine(submissions, data)
+    lines = [f"{'ok' if line.ok else 'NO':4} {line.what}: {line.found}" for line in report.lines]
+    _answer(as_json, report, "\n".join(lines))
+    if not report.ok:
+        raise click.exceptions.Exit(NO)
+
+
+@cli.group()
+def data() -> None:
+    """Fetch the challenge's data set."""
+
+
+@data.command()
+@click.argument("parts", nargs=-1, type=click.Choice(DOWNLOAD_PARTS))
+@click.option("--to", type=_PATH, envvar="MAI_DATA_ROOT", show_envvar=True, required=True, help="Folder to fill.")
+@click.option("--from", "base_url", help="Another server with the same archives.")
+@click.option("--keep", is_flag=True, help="Keep the archives.")
+@_JSON
+def download(parts: tuple[str, ...], to: Path, base_url: str | None, keep: bool, as_json: bool) -> None:
+    """Fetch DIV2K and verify it: "valid" (default, 0.5 GB) or "train" (3.5 GB). A broken download is taken up again."""
+    from mai_harness.download import BASE_URL
+    from mai_harness.download import download as fetch
+
+    report = fetch(parts or ("valid",), to, progress=_Meter(), base_url=base_url or BASE_URL, keep=keep)
+    what = ", ".join(report.unpacked) or "nothing to do"
+    _answer(as_json, report, f"{report.root}: {what}; {report.fetched_bytes / 1e6:.1f} MB fetched")
+
+
+class _Meter:
+    """Tells a download's progress by whole per cents."""
+
+    def __init__(self) -> None:
+        self._told = ("", -1)
+
+    def __call__(self, name: str, done: int, total: int | None) -> None:
+        state = (name, 100 * done // total if total else done >> 27)
+        if state != self._told:
+            self._told = state
+            _tell(f"{name}: {done / 1e6:.0f} MB" + (f" of {total / 1e6:.0f}, {state[1]} %" if total else ""))
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a completion script; for bash: eval "$(mai-harness completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is not None:
+        click.echo(kind(cli, {}, "mai-harness", "_MAI_HARNESS_COMPLETE").source())
+
+
+# Errors and exit codes
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if "--json" in sys.argv:
+        _answer(True, {"error": message}, "")
+    click.echo(f"error: {message}", err=True)
+    sys.exit(code)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    try:
+        code = cli.main(standalone_mode=False, prog_name="mai-harness")
+    except StageFailed as error:
+        _fail(f"{error.stage}: {error}" if error.stage else str(error), NO)
+    except HarnessError as error:
+        _fail(str(error), MISUSE)
+    except click.UsageError as error:
+        hint = f" ({error.ctx.command_path} --help)" if error.ctx else ""
+        _fail(f"{error.format_message()}{hint}", MISUSE)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; the same command goes on where it was", INTERRUPTED)
+    except BrokenPipeError:
+        sys.exit(NO)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

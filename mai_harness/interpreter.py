@@ -1,0 +1,255 @@
+"""Run TFLite files on LR images of any size: whole where the graph allows it, else by overlapping tiles."""
+
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mai_harness.errors import ModelContractError
+from mai_harness.records import SCALE
+from mai_harness.resize import Image
+from mai_harness.tflite_graph import Graph, read_graph, receptive_radius
+
+ASSUMED_RADIUS = 32  # LR pixels; where the graph does not tell its receptive field
+Pixels = npt.NDArray[Any]  #: (H, W, 3) or (3H, 3W, 3), in the model's own dtype
+TRIAL_MARGIN = 40  # LR pixels; small enough to be quick
+
+
+class Quantisation(NamedTuple):
+    """Of a tensor: value = (q - zero_point) * scale; (1.0, 0) also where it is not quantised."""
+
+    scale: float
+    zero_point: int
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the stored numbers are the values."""
+        return self.scale == 1.0 and self.zero_point == 0
+
+
+class TFLiteModel:
+    """A TFLite file with one input and one output, open in the LiteRT interpreter.
+
+    Args:
+        path: the file.
+        threads: of the interpreter; all cores by default.
+
+    Raises:
+        ModelContractError: the file is damaged, holds an operator LiteRT has not, or maps no (1, H, W, 3) image.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self.graph = read_graph(path)
+        self.frame = _frame(self.graph, path)
+        self.radius = receptive_radius(self.graph)
+        self.threads = threads or os.cpu_count() or 1
+        self._path = path
+        self._interpreter = self._open()
+        self.output = _quantisation(self._interpreter.get_output_details()[0])
+        self._trial: str | None = None
+
+    def _open(self) -> Any:
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            interpreter = Interpreter(model_path=str(self._path), num_threads=self.threads)
+            interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise ModelContractError(f"{self._path.name} does not open in LiteRT: {_reason(error)}") from None
+        return interpreter
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the output is float."""
+        return self.graph.tensors[self.graph.outputs[0]].dtype.startswith("float")
+
+    def run(self, lr: Pixels) -> Pixels:
+        """Upscale one image in one piece.
+
+        Args:
+            lr: (H, W, 3), uint8 but for probes; numbers are cast to the input's dtype, as by the challenge's script.
+
+        Returns:
+            The output tensor without its batch axis, in its own dtype.
+
+        Raises:
+            ModelContractError: the graph does not run at this size, or gives no image of three times the size.
+        """
+        source = self._interpreter.get_input_details()[0]
+        shape = (1, *lr.shape)
+        try:
+            if tuple(source["shape"]) != shape:
+                self._interpreter.resize_tensor_input(source["index"], shape)
+                self._interpreter.allocate_tensors()
+            self._interpreter.set_tensor(source["index"], lr[None].astype(source["dtype"]))
+            self._interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            self._interpreter = self._open()  # a failed resize leaves the interpreter unusable
+            raise ModelContractError(f"does not run at {lr.shape[0]}x{lr.shape[1]}: {_reason(error)}") from None
+        result: Pixels = self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"])
+        expected = (1, lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3)
+        if result.shape != expected:
+            raise ModelContractError(f"maps {shape} to {result.shape}; expected {expected}")
+        image: Pixels = result[0]
+        return image
+
+    def invoke(self) -> None:
+        """Run once more on the last input; for timing."""
+        self._interpreter.invoke()
+
+    @property
+    def obstacle(self) -> str:
+        """Why the model does not run whole at any size; empty if it does.
+
+        Tried on two small frames, whose pixels away from the border must be those of the static frame.
+        """
+        if self._trial is None:
+            self._trial = self._try_sizes()
+        return self._trial
+
+    def _try_sizes(self) -> str:
+        side = TRIAL_MARGIN + 2 * (self.radius or 0)  # tiles are exact from twice the radius
+        for height, width in ((side, side + 16), (side + 16, side)):
+            lr = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+            try:
+                whole = self.run(lr)
+            except ModelContractError as error:
+                return str(error)
+            if self.frame and self.radius is not None and not _agree(whole, self._tiled(lr)):
+                return f"gives other pixels at {height}x{width} than within its own frame"
+        return ""
+
+    def upscale(self, lr: Image) -> Pixels:
+        """Upscale an image of any size; see :meth:`method` for how.
+
+        Raises:
+            ModelContractError: the model gives no image of three times the size.
+        """
+        return self.run(lr) if lr.shape[:2] == self.frame or not self.obstacle else self._tiled(lr)
+
+    @property
+    def method(self) -> str:
+        """How :meth:`upscale` treats images that are not of the model's own frame."""
+        if not self.obstacle:
+            return "whole images"
+        overlap = ASSUMED_RADIUS if self.radius is None else self.radius
+        exact = "an assumed receptive field, so seams may show" if self.radius is None else "exact inside"
+        margin = f"{overlap} LR pixels of margin, {exact}"
+        return f"overlapping tiles of {self.frame} ({margin}): the model {self.obstacle}"
+
+    def _tiled(self, lr: Image) -> Pixels:
+        frame = self.frame
+        if frame is None:
+            raise ModelContractError(self.obstacle)
+        radius = ASSUMED_RADIUS if self.radius is None else self.radius
+        return tiled(self.run, lr, frame, radius)
+
+
+class _Strip(NamedTuple):
+    """One tile along one axis, in LR pixels."""
+
+    start: int  # of the part of the image that it shows
+    stop: int
+    before: int  # fill in front of that part
+    keep: tuple[int, int]  # the part whose pixels are used, in image coordinates
+
+    def scaled(self, origin: int) -> slice:
+        """The used part in HR pixels, counted from ``origin``."""
+        return slice((self.keep[0] - origin) * SCALE, (self.keep[1] - origin) * SCALE)
+
+    @property
+    def origin(self) -> int:
+        """Image coordinate of the tile's first pixel."""
+        return self.start - self.before
+
+
+def tiled(run: Callable[[Image], Pixels], lr: Image, frame: tuple[int, int], radius: int) -> Pixels:
+    """Upscale by tiles of ``frame``; each pixel comes from a tile that shows all of its receptive field.
+
+    Tiles meet the image's border where the image does, so border pixels are those of a whole run too. An image
+    smaller than the frame is run in its corners, the rest filled by mirroring. Exact for images of at least
+    twice the radius.
+
+    Args:
+        run: maps (h, w, 3) uint8 of the frame's size to (3h, 3w, 3).
+        lr: (H, W, 3) uint8.
+        frame: h and w.
+        radius: of the receptive field, in LR pixels.
+
+    Raises:
+        ModelContractError: the frame is no larger than the receptive field.
+    """
+    rows, columns = (_strips(n, t, radius) for n, t in zip(lr.shape[:2], frame, strict=True))
+    result: Pixels | None = None
+    for row in rows:
+        for column in columns:
+            tile = run(_cut(lr, row, column, frame))
+            if result is None:
+                result = np.empty((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), tile.dtype)
+            result[row.scaled(0), column.scaled(0)] = tile[row.scaled(row.origin), column.scaled(column.origin)]
+    if result is None:
+        raise ModelContractError("the image is empty")
+    return result
+
+
+def _strips(extent: int, tile: int, radius: int) -> list[_Strip]:
+    if extent == tile:
+        return [_Strip(0, extent, 0, (0, extent))]
+    if extent < tile:
+        half = extent // 2
+        return [_Strip(0, extent, 0, (0, half)), _Strip(0, extent, tile - extent, (half, extent))]
+    step = tile - 2 * radius
+    if step < 1:
+        raise ModelContractError(f"a frame of {tile} pixels is too small for tiles with {radius} pixels of margin")
+    starts = [*range(0, extent - tile, step), extent - tile]
+    cuts = [0, *((a + tile + b) // 2 for a, b in pairwise(starts)), extent]  # in the middle of what two tiles share
+    return [_Strip(start, start + tile, 0, keep) for start, keep in zip(starts, pairwise(cuts), strict=True)]
+
+
+def _cut(lr: Image, row: _Strip, column: _Strip, frame: tuple[int, int]) -> Image:
+    part = lr[row.start : row.stop, column.start : column.stop]
+    after = [t - s.before - n for t, s, n in zip(frame, (row, column), part.shape[:2], strict=True)]
+    tile: Image = np.pad(part, ((row.before, after[0]), (column.before, after[1]), (0, 0)), mode="symmetric")
+    return tile
+
+
+def as_raw_pixels(output: Pixels) -> Image:
+    """Stored numbers taken as pixels: clipped to [0, 255] and cast to uint8, the challenge's own reading."""
+    pixels: Image = np.clip(output, 0, 255).astype(np.uint8)
+    return pixels
+
+
+def as_dequantised_pixels(output: Pixels, quantisation: Quantisation) -> Image:
+    """The values that the output stands for, rounded and clipped to uint8."""
+    values = (output.astype(np.float32) - quantisation.zero_point) * np.float32(quantisation.scale)
+    return as_raw_pixels(np.rint(values))
+
+
+def _agree(a: Pixels, b: Pixels) -> bool:
+    # Kernels may sum in another order at another size: one code, or float rounding.
+    tolerance = 0.05 if np.issubdtype(a.dtype, np.floating) else 1
+    return bool(np.abs(a.astype(np.float64) - b.astype(np.float64)).max() <= tolerance)
+
+
+def _frame(graph: Graph, path: Path) -> tuple[int, int] | None:
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        found = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
+        raise ModelContractError(f"{path.name} has {found}; expected one of each")
+    shape = graph.tensors[graph.inputs[0]].shape_signature
+    if len(shape) != 4 or shape[3] != 3:
+        raise ModelContractError(f"{path.name} takes {shape}; expected (1, H, W, 3)")
+    return None if -1 in shape[1:3] else (shape[1], shape[2])
+
+
+def _quantisation(details: Any) -> Quantisation:
+    scale, zero_point = details["quantization"]
+    return Quantisation(float(scale), int(zero_point)) if scale else Quantisation(1.0, 0)
+
+
+def _reason(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip()[:300] if lines else type(error).__name__

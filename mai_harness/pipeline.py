@@ -1,0 +1,414 @@
+"""The way through: discover, train, export, quantise, check, upscale, score, benchmark, diagnose.
+
+Every stage that touches a submission runs in a child process, and leaves its result in a folder named by a hash of
+all that it depends on: a stage whose folder holds a result is not run again. No stage's logic is here.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from mai_harness import __version__
+from mai_harness.backends import TimingPlan
+from mai_harness.benchmark import BenchmarkReport, BenchmarkRequest
+from mai_harness.check import CheckRequest
+from mai_harness.datasets import Dataset, find_dataset, training_images
+from mai_harness.diagnose import diagnose
+from mai_harness.discover import discover, named
+from mai_harness.errors import DataNotFound, HarnessError, StageFailed
+from mai_harness.export import ONNX_FILE, ExportRequest
+from mai_harness.isolate import run_isolated, stored_reply, unpack
+from mai_harness.machine import describe, versions
+from mai_harness.metrics import FIGURES
+from mai_harness.prepare import Prepared
+from mai_harness.quantise import DYNAMIC_FILE, FLOAT_FILE, STATIC_FILE, NetworkKind, QuantiseRequest
+from mai_harness.records import (
+    CheckReport,
+    Evaluation,
+    ExportReport,
+    Failure,
+    Model,
+    QuantiseReport,
+    Record,
+    Rejection,
+    Results,
+    ScoreReport,
+    Submission,
+    UpscaleReport,
+)
+from mai_harness.score import ScoreRequest
+from mai_harness.storage import SCHEMA_VERSION, write_bytes
+from mai_harness.train import WEIGHTS_FILE, TrainReport, TrainRequest
+from mai_harness.upscale import UpscaleRequest
+
+R = TypeVar("R", bound=Record)
+Tell = Callable[[str], None]
+# Modules without influence on a stage's result: a change there leaves stored results valid.
+PRESENTATION = {"__main__", "diagnose", "download", "pipeline", "render", "scaffold", "storage"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a person may choose for a run."""
+
+    submissions: Path = Path("submissions")
+    out: Path = Path("leaderboard")
+    data: Path | None = None  #: DIV2K, or a folder of images or image pairs; the embedded photographs by default
+    timeout_s: float = 600.0  #: of each stage but training
+    shave: int = 0  #: border pixels left out of the scores
+    backend: str = "cpu"
+    plan: TimingPlan = field(default_factory=TimingPlan)
+
+    @property
+    def work(self) -> Path:
+        """Where stages leave their results."""
+        return (self.out / "work").resolve()
+
+
+class Owner(NamedTuple):
+    """Whose stage it is, and a hash of its files."""
+
+    folder: str
+    fingerprint: str
+
+
+class Workshop:
+    """Runs stages in children, and remembers what they left.
+
+    Args:
+        settings: of the run.
+        tell: called with a line for a person when a stage starts, or says something.
+    """
+
+    def __init__(self, settings: Settings, tell: Tell) -> None:
+        self.settings = settings
+        self._tell = tell
+        self._code = _code_fingerprint()
+
+    def run(self, owner: Owner, stage: str, request: Record, report: type[R], *, patient: bool = False) -> R:
+        """The stage's report; its files are in :meth:`folder`.
+
+        Args:
+            stage: both the module and the name told to people.
+            patient: no time limit, and the child's lines are told.
+
+        Raises:
+            StageFailed: as in :func:`mai_harness.isolate.run_isolated`.
+        """
+        try:
+            return self.finished(owner, stage, request, report) or self._run(owner, stage, request, report, patient)
+        except StageFailed as error:
+            error.stage = stage
+            raise
+
+    def finished(self, owner: Owner, stage: str, request: Record, report: type[R]) -> R | None:
+        """What an earlier run left, ``None`` if nothing; a stage that ran out of time may have more of it now.
+
+        Raises:
+            StageFailed: it failed then, in a way that it would again.
+        """
+        reply = stored_reply(self.folder(owner, stage, request))
+        if reply is None or (reply.timeout_s is not None and reply.timeout_s < self.settings.timeout_s):
+            return None
+        return unpack(reply, report)
+
+    def folder(self, owner: Owner, stage: str, request: Record) -> Path:
+        """Where the stage's files are, or will be."""
+        key = self._code + owner.fingerprint.encode() + stage.encode() + msgspec.json.encode(request)
+        return self.settings.work / owner.folder / f"{stage}-{hashlib.sha256(key).hexdigest()[:20]}"
+
+    def discard(self, owner: Owner, stage: str, keep: Path | None = None) -> None:
+        """Remove what the stage left, but for one folder."""
+        for old in (self.settings.work / owner.folder).glob(f"{stage}-*"):
+            if old != keep:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _run(self, owner: Owner, stage: str, request: Record, report: type[R], patient: bool) -> R:
+        folder = self.folder(owner, stage, request)
+        self.discard(owner, stage, keep=folder)
+        self._tell(f"{owner.folder}: {stage}")
+        call = f"mai_harness.{stage}:{_FUNCTIONS.get(stage, stage)}"
+        limit, on_line = (None, self._tell) if patient else (self.settings.timeout_s, None)
+        return run_isolated(call, request, folder, report, limit, on_line)
+
+
+_FUNCTIONS = {"train": "train_submission"}
+
+
+def _code_fingerprint() -> bytes:
+    digest = hashlib.sha256(msgspec.json.encode(versions()))
+    package = Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        if path.stem not in PRESENTATION:
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.digest()
+
+
+@contextmanager
+def locked(settings: Settings) -> Iterator[None]:
+    """Keep a second run out of the same output folder; the lock goes when the process does.
+
+    Raises:
+        HarnessError: another run holds it.
+    """
+    settings.work.mkdir(parents=True, exist_ok=True)
+    with (settings.work / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            reason = f"another run is using {settings.out}; wait for its end or choose another --out"
+            raise HarnessError(reason) from None
+        yield
+
+
+def work_name(name: str) -> str:
+    """A folder name for a submission of any name."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name)
+    if safe == name and len(name) <= 100 and not name.startswith("."):
+        return name
+    return f"{safe[:40].lstrip('.')}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
+
+
+# What the commands are made of
+
+
+def owner_of(submission: Submission) -> Owner:
+    """The submission's folder name below ``work``, and what its results depend on."""
+    return Owner(work_name(submission.name), submission.fingerprint)
+
+
+def prepare(workshop: Workshop, dataset: Dataset) -> Prepared:
+    """LR images and calibration frames on disk.
+
+    Raises:
+        StageFailed: an image cannot be used.
+    """
+    return workshop.run(Owner("data", dataset.fingerprint), "prepare", dataset, Prepared)
+
+
+def train(workshop: Workshop, submission: Submission) -> tuple[TrainReport, Path]:
+    """Weights by the submission's own recipe: the report and the file.
+
+    Raises:
+        StageFailed: it has no recipe, there are no training images, or training failed.
+    """
+    if submission.kind != "torch" or submission.train is None:
+        raise StageFailed(f"{submission.name} has no [train] section in submission.toml", stage="train")
+    # Neither the weights that are there nor a word of the description has a say in how new ones come about.
+    source = hashlib.sha256(Path(submission.path).read_bytes()).hexdigest()
+    blank = msgspec.structs.replace(submission, weights=None, fingerprint=source, title="", authors=(), description="")
+    request = TrainRequest(submission=blank, recipe=submission.train, images=_training_images(workshop, submission))
+    owner = Owner(work_name(submission.name), source)
+    report = workshop.run(owner, "train", request, TrainReport, patient=True)
+    return report, workshop.folder(owner, "train", request) / WEIGHTS_FILE
+
+
+def _training_images(workshop: Workshop, submission: Submission) -> tuple[str, ...]:
+    if workshop.settings.data is None:
+        reason = (
+            f"{submission.name} has no weights, and there is no data to train it on: give a folder that has "
+            "DIV2K_train_HR with --data or MAI_DATA_ROOT, or fetch it with: mai-harness data download train"
+        )
+        raise StageFailed(reason, stage="train")
+    try:
+        return tuple(str(path.resolve()) for path in training_images(workshop.settings.data))
+    except DataNotFound as error:
+        raise StageFailed(str(error), stage="train") from None
+
+
+@dataclass(kw_only=True)
+class Converted:
+    """A submission's TFLite files, and the reports of the stages that made them; filled as they finish."""
+
+    model: Model | None = None
+    export: ExportReport | None = None
+    quantise: QuantiseReport | None = None
+
+    @property
+    def files(self) -> Model:
+        """The TFLite files.
+
+        Raises:
+            StageFailed: there are none yet.
+        """
+        if self.model is None:
+            raise StageFailed("there is no TFLite file", stage="quantise")
+        return self.model
+
+
+def as_submitted(submission: Submission) -> Converted:
+    """The files of a TFLite submission, taken as they are."""
+    return Converted(model=Model(static=submission.path, dynamic=submission.dynamic_path))
+
+
+def convert(workshop: Workshop, submission: Submission, prepared: Prepared, done: Converted) -> None:
+    """Bring a submission of any other kind than TFLite there, filling ``done``.
+
+    Raises:
+        StageFailed: the submission cannot be brought there.
+    """
+    owner = owner_of(submission)
+    kind: NetworkKind
+    if submission.kind == "keras" or submission.kind == "saved_model":
+        kind, path = submission.kind, submission.path
+    else:
+        request = ExportRequest(
+            submission=submission, weights=_weights(workshop, submission), probe=prepared.calibration[0]
+        )
+        done.export = workshop.run(owner, "export", request, ExportReport)
+        kind, path = "onnx", str(workshop.folder(owner, "export", request) / ONNX_FILE)
+    to_int8 = QuantiseRequest(kind=kind, path=path, calibration=prepared.calibration)
+    done.quantise = workshop.run(owner, "quantise", to_int8, QuantiseReport)
+    folder = workshop.folder(owner, "quantise", to_int8)
+    done.model = Model(
+        static=str(folder / STATIC_FILE),
+        dynamic=str(folder / DYNAMIC_FILE) if done.quantise.dynamic else None,
+        float32=str(folder / FLOAT_FILE),
+    )
+
+
+def _weights(workshop: Workshop, submission: Submission) -> str | None:
+    if submission.weights is not None or submission.train is None:
+        return submission.weights
+    return str(train(workshop, submission)[1])
+
+
+def check(workshop: Workshop, submission: Submission, converted: Converted) -> CheckReport:
+    """The challenge's rules on the submission's files.
+
+    Raises:
+        StageFailed: a file is damaged.
+    """
+    reason = converted.quantise.dynamic_reason if converted.quantise else ""
+    request = CheckRequest(model=converted.files, dynamic_reason=reason)
+    return workshop.run(owner_of(submission), "check", request, CheckReport)
+
+
+def score(
+    workshop: Workshop, submission: Submission, converted: Converted, dataset: Dataset, prepared: Prepared
+) -> ScoreReport:
+    """Fidelity on the data set. The upscaled images, gigabytes on DIV2K, do not stay.
+
+    Raises:
+        StageFailed: a model does not run on an image.
+    """
+    owner = owner_of(submission)
+    to_upscale = UpscaleRequest(model=converted.files, images=prepared.images)
+    folder = workshop.folder(owner, "upscale", to_upscale)
+    to_score = ScoreRequest(upscaled=str(folder), dataset=dataset, shave=workshop.settings.shave)
+    if workshop.finished(owner, "score", to_score, ScoreReport) is None:
+        workshop.run(owner, "upscale", to_upscale, UpscaleReport)
+    report = workshop.run(owner, "score", to_score, ScoreReport)
+    workshop.discard(owner, "upscale")
+    return report
+
+
+def benchmark(workshop: Workshop, submission: Submission, converted: Converted) -> BenchmarkReport:
+    """Latency of the INT8 model and its float twin.
+
+    Raises:
+        StageFailed: the model or the backend does not run.
+    """
+    settings = workshop.settings
+    request = BenchmarkRequest(model=converted.files, backend=settings.backend, plan=settings.plan, device=describe())
+    return workshop.run(owner_of(submission), "benchmark", request, BenchmarkReport)
+
+
+# The whole
+
+
+def evaluate(settings: Settings, names: Sequence[str], tell: Tell) -> Results:
+    """Evaluate the submissions of these names, or all; what fails is a row of the results with its stage and reason.
+
+    Args:
+        tell: called with a line for a person when something starts.
+
+    Raises:
+        HarnessError: there is no such submission, the data cannot be used, or another run is under way.
+    """
+    submissions, rejections = discover(settings.submissions)
+    if names:
+        submissions = [named(name, submissions, rejections) for name in dict.fromkeys(names)]
+        rejections = []
+    dataset = find_dataset(settings.data)
+    with locked(settings):
+        workshop = Workshop(settings, tell)
+        prepared = prepare(workshop, dataset)
+        done = {s.name: evaluate_one(workshop, s, dataset, prepared) for s in submissions}
+    done |= {r.name: _rejected(r) for r in rejections}
+    return Results(
+        schema_version=SCHEMA_VERSION,
+        harness_version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=describe(),
+        versions={name: version for name, version in versions().items() if version is not None},
+        dataset=dataset.name,
+        submissions=tuple(done[name] for name in sorted(done)),
+    )
+
+
+def evaluate_one(workshop: Workshop, submission: Submission, dataset: Dataset, prepared: Prepared) -> Evaluation:
+    """All stages on one submission, up to the first that fails; what was measured before it is kept."""
+    converted = as_submitted(submission) if submission.kind == "tflite" else Converted()
+    found: dict[str, Any] = {}
+    try:
+        if submission.kind != "tflite":
+            convert(workshop, submission, prepared, converted)
+        found["check"] = check(workshop, submission, converted)
+        found["score"] = score(workshop, submission, converted, dataset, prepared)
+        found["latency"] = benchmark(workshop, submission, converted).latency
+        _package(workshop.settings, submission, converted.files)
+    except StageFailed as error:
+        found["failure"] = Failure(stage=error.stage, kind=error.kind, reason=str(error))
+    evaluation = Evaluation(
+        name=submission.name,
+        title=submission.title,
+        kind=submission.kind,
+        authors=submission.authors,
+        description=submission.description,
+        fingerprint=submission.fingerprint,
+        export=converted.export,
+        quantise=converted.quantise,
+        **found,
+    )
+    return msgspec.structs.replace(evaluation, findings=diagnose(evaluation), summary=summary(evaluation))
+
+
+def summary(evaluation: Evaluation) -> dict[str, float | None]:
+    """The figures that tables show: means of the scores, and median latencies in ms; ``None`` where not measured."""
+    means = {f.key: evaluation.score.mean(f.key) if evaluation.score else None for f in FIGURES}
+    medians = {report.precision: report.latency_ms for report in evaluation.latency}
+    return {**means, "latency_ms": medians.get("int8"), "latency_fp32_ms": medians.get("fp32")}
+
+
+def merged(results: Results, earlier: Results) -> Results:
+    """``results`` of some submissions, with the earlier ones of others, where these were scored on the same data."""
+    fresh = {evaluation.name for evaluation in results.submissions}
+    comparable = earlier.dataset == results.dataset and earlier.machine == results.machine
+    kept = [e for e in earlier.submissions if e.name not in fresh] if comparable else []
+    both = sorted([*results.submissions, *kept], key=lambda evaluation: evaluation.name)
+    return msgspec.structs.replace(results, submissions=tuple(both))
+
+
+def _rejected(rejection: Rejection) -> Evaluation:
+    failure = Failure(stage="discover", kind="error", reason=rejection.reason)
+    return Evaluation(name=rejection.name, title=rejection.name, kind="unknown", failure=failure)
+
+
+def _package(settings: Settings, submission: Submission, model: Model) -> None:
+    """Lay the files out as the challenge takes them."""
+    folder = settings.out / "packages" / work_name(submission.name)
+    for source, name in ((model.static, STATIC_FILE), (model.dynamic, DYNAMIC_FILE)):
+        if source is not None:
+            write_bytes(folder / name, Path(source).read_bytes())
+        else:
+            (folder / name).unlink(missing_ok=True)

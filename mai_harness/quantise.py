@@ -1,0 +1,256 @@
+"""Make full-integer INT8 TFLite of a float network, and its float twin; checked against each other.
+
+ONNX goes through onnx2tf; Keras files and SavedModels enter here. One conversion a file, and both from the
+same TensorFlow graph.
+"""
+
+import math
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from mai_harness.errors import ModelContractError
+from mai_harness.interpreter import TFLiteModel, as_dequantised_pixels, as_raw_pixels
+from mai_harness.metrics import psnr
+from mai_harness.records import LR_FRAME, SCALE, CalibrationFrame, Parity, QuantiseReport, Record
+from mai_harness.tflite_graph import with_dynamic_frame
+
+STATIC_FILE, DYNAMIC_FILE, FLOAT_FILE = "model.tflite", "model_none.tflite", "float32.tflite"
+INPUT_SHAPE = (1, *LR_FRAME, 3)
+OUTPUT_SHAPE = (1, LR_FRAME[0] * SCALE, LR_FRAME[1] * SCALE, 3)
+PIXEL_RANGE = (0.0, 255.0)
+# onnx2tf wants this file from the network unless one of its name lies in the working directory.
+ONNX2TF_SAMPLE = ("calibration_image_sample_data_20x128x128x3_float32.npy", (20, 128, 128, 3))
+
+Array = npt.NDArray[np.float32]
+Network = Callable[[Any], Any]  #: (1, 360, 640, 3) to (1, 1080, 1920, 3), TensorFlow float32 tensors
+
+
+NetworkKind = Literal["onnx", "keras", "saved_model"]
+
+
+class QuantiseRequest(Record, frozen=True):
+    """A float network and the frames that set its INT8 ranges."""
+
+    kind: NetworkKind
+    path: str
+    calibration: tuple[CalibrationFrame, ...]
+
+
+def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
+    """Write ``model.tflite``, ``float32.tflite`` and, where the graph runs at any size, ``model_none.tflite``.
+
+    Raises:
+        ModelContractError: the network cannot be read or does not map LR to HR of three times the size.
+    """
+    network, keep_alive = _READERS[request.kind](Path(request.path), folder)
+    frames = [np.load(frame.path)[None].astype(np.float32) for frame in request.calibration]
+    _convert(_traced(network, None), keep_alive, folder / FLOAT_FILE)
+    float32 = TFLiteModel(folder / FLOAT_FILE)
+    outputs = [float32.run(frame[0].astype(np.uint8)) for frame in frames]
+    clipped = _stays_within(float32, PIXEL_RANGE)
+    fixed = _traced(network, PIXEL_RANGE if clipped else None, fix_input=True)
+    _convert(fixed, keep_alive, folder / STATIC_FILE, frames)
+    int8 = TFLiteModel(folder / STATIC_FILE)
+    obstacle = _write_dynamic(int8, folder)
+    reference = as_dequantised_pixels(outputs[0], float32.output)
+    closeness = psnr(as_raw_pixels(int8.run(frames[0][0].astype(np.uint8))), reference)
+    return QuantiseReport(
+        parity=_parity(request, frames[0], outputs[0]),
+        calibration=tuple(frame.name for frame in request.calibration),
+        psnr_int8_to_float_db=closeness if math.isfinite(closeness) else None,
+        clipped_output=clipped,
+        output_range=(float(min(o.min() for o in outputs)), float(max(o.max() for o in outputs))),
+        dynamic=not obstacle,
+        dynamic_reason=obstacle,
+    )
+
+
+# Readers: one row a format
+
+
+def _from_onnx(path: Path, folder: Path) -> tuple[Network, Any]:
+    import onnx
+    import onnx2tf
+
+    name, shape = ONNX2TF_SAMPLE
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        np.save(name, np.full(shape, 0.5, np.float32))
+        model = onnx2tf.convert(
+            onnx_graph=onnx.load(path), disable_model_save=True, non_verbose=True, not_use_onnxsim=True,
+            output_folder_path=str(folder / "onnx2tf"),
+        )  # fmt: skip
+    finally:
+        Path(name).unlink(missing_ok=True)
+        os.chdir(here)
+    return model, model
+
+
+def _from_keras(path: Path, _folder: Path) -> tuple[Network, Any]:
+    keras = _keras_for(path)
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise ModelContractError(
+            f"{path.name} cannot be loaded by Keras {keras.__version__}: {str(error).splitlines()[0][:300]}; "
+            "a SavedModel folder carries layers of your own along"
+        ) from None
+    return _in_nhwc(lambda x: model(x, training=False), model.inputs[0].shape), model
+
+
+def _keras_for(path: Path) -> Any:
+    """Keras 2 or 3, whichever wrote the file: neither reads the other's."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            version = msgspec.json.decode(archive.read("metadata.json"))["keras_version"]
+    except (zipfile.BadZipFile, KeyError, msgspec.DecodeError, TypeError, OSError):
+        raise ModelContractError(f"{path.name} is no Keras v3 file; save it with model.save('name.keras')") from None
+    if str(version).startswith("2."):
+        import tf_keras
+
+        return tf_keras
+    import keras
+
+    return keras
+
+
+def _from_saved_model(path: Path, _folder: Path) -> tuple[Network, Any]:
+    import tensorflow as tf
+
+    try:
+        model = tf.saved_model.load(str(path))
+    except Exception as error:
+        raise ModelContractError(f"{path.name} is no SavedModel: {str(error).splitlines()[0][:300]}") from None
+    if "serving_default" not in model.signatures:
+        raise ModelContractError(f"{path.name} has signatures {sorted(model.signatures)}; expected serving_default")
+    signature = model.signatures["serving_default"]
+    inputs = signature.structured_input_signature[1]
+    if len(inputs) != 1:
+        raise ModelContractError(f"serving_default takes {len(inputs)} tensors; expected one image")
+    ((name, spec),) = inputs.items()
+
+    def network(x: Any) -> Any:
+        results = list(signature(**{name: tf.cast(x, spec.dtype)}).values())
+        return results[0] if len(results) == 1 else results
+
+    return _in_nhwc(network, spec.shape), model
+
+
+_READERS: dict[NetworkKind, Callable[[Path, Path], tuple[Network, Any]]] = {
+    "onnx": _from_onnx,
+    "keras": _from_keras,
+    "saved_model": _from_saved_model,
+}
+
+
+def _in_nhwc(network: Network, shape: Any) -> Network:
+    sizes = tuple(shape)
+    if len(sizes) != 4:
+        raise ModelContractError(f"the network takes {sizes}; expected (1, H, W, 3)")
+    if sizes[3] == 3 or sizes[1] != 3:
+        return network
+    import tensorflow as tf
+
+    return lambda x: tf.transpose(network(tf.transpose(x, (0, 3, 1, 2))), (0, 2, 3, 1))
+
+
+# Conversion
+
+
+def _traced(network: Network, output_range: tuple[float, float] | None, *, fix_input: bool = False) -> Any:
+    """A concrete function; ranges that are known beforehand are set by fake quantisation, the others are calibrated."""
+    import tensorflow as tf
+
+    def call(x: Any) -> Any:
+        y = network(_fixed(x, PIXEL_RANGE) if fix_input else x)
+        if isinstance(y, list | tuple | dict):
+            raise ModelContractError(f"the network returns {len(y)} tensors; expected one image")
+        y = tf.cast(y, tf.float32)
+        return _fixed(y, output_range) if output_range else y
+
+    spec = tf.TensorSpec(INPUT_SHAPE, tf.float32, name="input")
+    try:
+        function = tf.function(call, input_signature=[spec]).get_concrete_function()
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise ModelContractError(f"the network does not run at 360x640: {_last_line(error)}") from None
+    shape = function.structured_outputs.shape
+    if shape.rank is None or not shape.is_compatible_with(OUTPUT_SHAPE):
+        raise ModelContractError(f"the network maps {INPUT_SHAPE} to {tuple(shape)}; expected {OUTPUT_SHAPE}")
+    return function
+
+
+def _fixed(x: Any, limits: tuple[float, float]) -> Any:
+    import tensorflow as tf
+
+    return tf.quantization.fake_quant_with_min_max_args(x, *limits, num_bits=8)
+
+
+def _convert(function: Any, keep_alive: Any, path: Path, calibration: list[Array] | None = None) -> None:
+    import tensorflow as tf
+
+    trackable = keep_alive if isinstance(keep_alive, tf.Module) or hasattr(keep_alive, "_trackable_children") else None
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], trackable)
+    if calibration is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([frame] for frame in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    try:
+        path.write_bytes(converter.convert())
+    except Exception as error:
+        what = "to float TFLite" if calibration is None else "to full-integer INT8"
+        raise ModelContractError(f"TensorFlow cannot convert the network {what}: {_last_line(error)}") from None
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
+
+
+# Checks
+
+
+def _stays_within(model: TFLiteModel, limits: tuple[float, float]) -> bool:
+    """Whether noise from the range's ends, and a thousand times beyond them, leaves the output within ``limits``.
+
+    A convolution that sharpens overshoots on such noise, so only a network that ends in a clip, or in a function that
+    saturates, passes.
+    """
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 2, INPUT_SHAPE[1:]).astype(np.float32) * 2 - 1
+    for frame in (127.5 + 127.5 * noise, 1e3 * 127.5 * noise, -1e3 * 127.5 * noise):
+        output = model.run(frame)
+        if not (limits[0] <= output.min() and output.max() <= limits[1]):
+            return False
+    return True
+
+
+def _write_dynamic(int8: TFLiteModel, folder: Path) -> str:
+    """Write ``model_none.tflite`` and return why it does not do, removing it; empty if it does."""
+    if int8.obstacle:
+        return int8.obstacle
+    path = folder / DYNAMIC_FILE
+    path.write_bytes(with_dynamic_frame((folder / STATIC_FILE).read_bytes()))
+    obstacle = TFLiteModel(path).obstacle
+    if obstacle:
+        path.unlink()
+    return obstacle
+
+
+def _parity(request: QuantiseRequest, frame: Array, output: Array) -> tuple[Parity, ...]:
+    if request.kind != "onnx":
+        return ()
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(request.path, providers=["CPUExecutionProvider"])
+    expected = session.run(None, {session.get_inputs()[0].name: frame.transpose(0, 3, 1, 2)})[0][0]
+    difference = float(np.abs(expected.transpose(1, 2, 0) - output).max())
+    return (Parity(before="onnx", after="tflite float32", max_abs_difference=difference),)

@@ -1,0 +1,506 @@
+"""Results as self-contained HTML: a front page and one page per submission. Pure text; the caller writes it."""
+
+import base64
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any, Literal, NamedTuple
+
+import jinja2
+
+from mai_harness.metrics import FIGURES
+from mai_harness.records import Evaluation, LatencyReport, Reading, Results
+
+MISSING = "–"
+GAP_LIMIT_DB = 0.5  # between raw and dequantised output; more is no rounding error
+
+Value = Callable[[Evaluation], float | None]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+class Note(NamedTuple):
+    """A remark below a figure; ``alert`` if it deserves attention."""
+
+    text: str = ""
+    alert: bool = False
+
+
+def _no_note(_evaluation: Evaluation) -> Note:
+    return Note()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One figure of an evaluation: how to get it, how to write it, and which way is better."""
+
+    id: str
+    group: str
+    heading: str
+    unit: str
+    value: Value
+    form: str  #: format specification of the number
+    direction: Literal["higher", "lower", "none"]
+    meaning: str  #: one sentence for the reader
+    total: Value | None = None  #: written as value/total
+    note: Callable[[Evaluation], Note] = _no_note
+    terminal: bool = True  #: part of the table in the terminal
+
+    def text(self, evaluation: Evaluation) -> str:
+        """The figure as written everywhere, without its unit; an en dash if there is none."""
+        text = number(self.value(evaluation), self.form)
+        if self.total is None or text == MISSING:
+            return text
+        return f"{text}/{number(self.total(evaluation), self.form)}"
+
+    def best(self, evaluations: Iterable[Evaluation]) -> str | None:
+        """The best figure as written; ``None`` if nothing distinguishes the evaluations."""
+        written = {value: self.text(e) for e in evaluations if (value := self.value(e)) is not None}
+        if self.direction == "none" or len(set(written.values())) < 2:
+            return None
+        return written[max(written) if self.direction == "higher" else min(written)]
+
+
+def number(value: float | None, form: str) -> str:
+    """``value`` by its format specification with a true minus sign; an en dash if missing."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def headline(evaluation: Evaluation, precision: str) -> LatencyReport | None:
+    """The latency that the board shows: the evaluation's first report of that precision."""
+    return next((r for r in evaluation.latency if r.precision == precision and r.samples_ms), None)
+
+
+def _mean(metric: str) -> Value:
+    return lambda evaluation: None if evaluation.score is None else evaluation.score.mean(metric)
+
+
+def _difference(left: Value, right: Value) -> Value:
+    def value(evaluation: Evaluation) -> float | None:
+        a, b = left(evaluation), right(evaluation)
+        return None if a is None or b is None else a - b
+
+    return value
+
+
+def _runtime(precision: str) -> Value:
+    def value(evaluation: Evaluation) -> float | None:
+        report = headline(evaluation, precision)
+        return None if report is None else report.latency_ms
+
+    return value
+
+
+def _fact(field: str, divisor: float) -> Value:
+    def value(evaluation: Evaluation) -> float | None:
+        found = None if evaluation.check is None else getattr(evaluation.check.facts, field)
+        return None if found is None else found / divisor
+
+    return value
+
+
+def _rules(*statuses: str) -> Value:
+    def value(evaluation: Evaluation) -> float | None:
+        return None if evaluation.check is None else sum(r.status in statuses for r in evaluation.check.rules)
+
+    return value
+
+
+def _gap_note(evaluation: Evaluation) -> Note:
+    gap = _GAP(evaluation)
+    return Note(f"over {GAP_LIMIT_DB:g} dB", alert=True) if gap is not None and abs(gap) > GAP_LIMIT_DB else Note()
+
+
+def _rules_note(evaluation: Evaluation) -> Note:
+    counts = Counter(() if evaluation.check is None else (rule.status for rule in evaluation.check.rules))
+    words = [f"{counts[status]} {status}" for status in ("fail", "warn", "skip") if counts[status]]
+    return Note(", ".join(words), alert=counts["fail"] > 0)
+
+
+def _findings(evaluation: Evaluation) -> float | None:
+    return len(evaluation.findings)
+
+
+def _findings_note(evaluation: Evaluation) -> Note:
+    counts = Counter(finding.severity for finding in evaluation.findings)
+    words = [f"{counts[s]} {s}" for s in ("error", "warning", "info") if counts[s]]
+    return Note(", ".join(words), alert=counts["error"] > 0)
+
+
+_RAW, _FP32, _DEQUANTISED = _mean("psnr_raw_db"), _mean("psnr_fp32_db"), _mean("psnr_dequantised_db")
+_GAP = _difference(_DEQUANTISED, _RAW)
+
+# The front page, the entry pages and the terminal all follow this table: a new figure is one row.
+COLUMNS: tuple[Column, ...] = (
+    Column(
+        id="psnr_raw", group="Fidelity", heading="INT8 raw", unit="dB", value=_RAW, form="z.2f", direction="higher",
+        meaning="Mean RGB PSNR of the INT8 model, its output bytes taken as pixels. Ranks the board.",
+    ),
+    Column(
+        id="ssim_raw", group="Fidelity", heading="SSIM raw", unit="", value=_mean("ssim_raw"), form="z.4f",
+        direction="higher", meaning="Mean SSIM of the same pixels; 1 is identical.",
+    ),
+    Column(
+        id="psnr_fp32", group="Fidelity", heading="FP32", unit="dB", value=_FP32, form="z.2f", direction="higher",
+        meaning="Mean RGB PSNR of the same network in float.",
+    ),
+    Column(
+        id="drop", group="Fidelity", heading="Drop", unit="dB", value=_difference(_FP32, _RAW), form="z.2f",
+        direction="lower", meaning="FP32 less INT8 raw: what quantisation cost.",
+    ),
+    Column(
+        id="psnr_dequantised", group="Fidelity", heading="Dequantised", unit="dB", value=_DEQUANTISED, form="z.2f",
+        direction="higher", meaning="Mean RGB PSNR when the output's scale and zero-point are applied first.",
+    ),
+    Column(
+        id="gap", group="Fidelity", heading="Gap", unit="dB", value=_GAP, form="z.2f", direction="none",
+        terminal=False, note=_gap_note,
+        meaning="Dequantised less INT8 raw: what is lost only because the bytes are not pixels.",
+    ),
+    Column(
+        id="runtime_int8", group="Runtime", heading="INT8", unit="ms", value=_runtime("int8"), form="z.1f",
+        direction="lower", meaning="Median time of one frame, 360 × 640 to 1080 × 1920, INT8.",
+    ),
+    Column(
+        id="runtime_fp32", group="Runtime", heading="FP32", unit="ms", value=_runtime("fp32"), form="z.1f",
+        direction="lower", meaning="Median time of the same frame in float.",
+    ),
+    Column(
+        id="parameters", group="Model", heading="Params", unit="K", value=_fact("parameters", 1e3), form=",.1f",
+        direction="lower", meaning="Weights and biases, in thousands.",
+    ),
+    Column(
+        id="macs", group="Model", heading="MACs", unit="G", value=_fact("macs", 1e9), form=",.2f", direction="lower",
+        terminal=False, meaning="Multiply-accumulates of one frame, in thousand millions.",
+    ),
+    Column(
+        id="size", group="Model", heading="Size", unit="kB", value=_fact("size_bytes", 1e3), form=",.1f",
+        direction="lower", terminal=False, meaning="INT8 TFLite file, in thousand bytes.",
+    ),
+    Column(
+        id="rules", group="Checks", heading="Rules", unit="", value=_rules("pass"), form=".0f", direction="none",
+        meaning="Challenge rules passed, of those checked.", total=_rules("pass", "warn", "fail", "skip"),
+        note=_rules_note,
+    ),
+    Column(
+        id="findings", group="Checks", heading="Findings", unit="", value=_findings, form=".0f", direction="none",
+        terminal=False, meaning="Diagnoses made from the measurements.", note=_findings_note,
+    ),
+)  # fmt: skip
+
+_BY_ID = {column.id: column for column in COLUMNS}
+_READINGS: dict[Reading, str] = {"raw": "INT8 raw", "dequantised": "INT8 dequantised", "fp32": "FP32"}
+
+
+def ranked(results: Results) -> tuple[list[Evaluation], list[Evaluation]]:
+    """Evaluations by INT8 raw PSNR, best first, unscored last; and those that failed, by name."""
+    finished = [e for e in results.submissions if e.failure is None]
+    failed = [e for e in results.submissions if e.failure is not None]
+    return sorted(finished, key=_rank_key), sorted(failed, key=lambda e: e.name)
+
+
+def _rank_key(evaluation: Evaluation) -> tuple[bool, float, str]:
+    psnr = _RAW(evaluation)
+    return (psnr is None, -(psnr or 0.0), evaluation.name)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An evaluation with its place on the board; ``rank`` is ``None`` if it was not scored or failed."""
+
+    evaluation: Evaluation
+    slug: str
+    rank: int | None
+
+    @property
+    def worst(self) -> str | None:
+        """The gravest severity among the findings, ``None`` if there is no error or warning."""
+        severities = {finding.severity for finding in self.evaluation.findings}
+        return next((s for s in ("error", "warning") if s in severities), None)
+
+
+def render(results: Results) -> dict[PurePosixPath, str]:
+    """Every page by its path relative to the site: ``index.html`` and ``entries/<slug>.html``."""
+    environment = _environment()
+    rows, failed = _rows(results)
+    shared: dict[str, Any] = {"results": results, "columns": COLUMNS, "groups": _groups(), "column": _BY_ID}
+    script = environment.get_template("sort.js").render()
+    shared["script_hash"] = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    pages = {PurePosixPath("index.html"): environment.get_template("index.html").render(_front(rows, failed), **shared)}
+    entry = environment.get_template("entry.html")
+    for row in rows + failed:
+        context = {"row": row, "evaluation": row.evaluation, "figures": FIGURES, "readings": _READINGS}
+        pages[PurePosixPath("entries", f"{row.slug}.html")] = entry.render(context, **shared)
+    return pages
+
+
+def _rows(results: Results) -> tuple[list[Row], list[Row]]:
+    finished, failed = ranked(results)
+    values = [_RAW(e) for e in finished]
+    slugs = _slugs(e.name for e in finished + failed)
+    rows = [
+        Row(e, next(slugs), None if v is None else 1 + sum(u is not None and u > v for u in values))
+        for e, v in zip(finished, values, strict=True)
+    ]
+    return rows, [Row(e, next(slugs), None) for e in failed]
+
+
+def _front(rows: list[Row], failed: list[Row]) -> dict[str, Any]:
+    evaluations = [row.evaluation for row in rows]
+    cases = [row for severity in ("error", "warning") for row in rows + failed if row.worst == severity]
+    plotted = [row for row in rows if _point(row.evaluation)]
+    return {
+        "rows": rows, "failed": failed, "cases": cases,
+        "best": {column.id: column.best(evaluations) for column in COLUMNS},
+        "plots": [_plot(plotted, *size) for size in (("wide", 1100, 460), ("narrow", 380, 400))] if plotted else [],
+        "unplotted": [row for row in rows if row not in plotted],
+        "front": [plotted[i] for i in _front_indices([_point(row.evaluation) for row in plotted])],
+        "scale": _psnr_scale([row.evaluation for row in cases]),
+        "score_conditions": _score_conditions(evaluations),
+        "latency_conditions": _latency_conditions(evaluations),
+    }  # fmt: skip
+
+
+def _groups() -> list[tuple[str, list[Column]]]:
+    names = dict.fromkeys(column.group for column in COLUMNS)
+    return [(name, [column for column in COLUMNS if column.group == name]) for name in names]
+
+
+def _score_conditions(evaluations: Iterable[Evaluation]) -> list[dict[str, Any]]:
+    """What the scores were taken on; more than one means that they cannot be compared."""
+    found = {(s.dataset, len(s.images), s.shave, s.method): None for e in evaluations if (s := e.score)}
+    return [dict(zip(("dataset", "images", "shave", "method"), key, strict=True)) for key in found]
+
+
+def _latency_conditions(evaluations: Iterable[Evaluation]) -> list[dict[str, Any]]:
+    reports = [r for e in evaluations for p in ("int8", "fp32") if (r := headline(e, p))]
+    found = {(r.backend, r.device, r.threads, len(r.samples_ms)): None for r in reports}
+    return [dict(zip(("backend", "device", "threads", "runs"), key, strict=True)) for key in found]
+
+
+def _slugs(names: Iterable[str]) -> Iterator[str]:
+    taken: set[str] = set()
+    for name in names:
+        slug = name if re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name) and name.strip(".") else _hashed(name)
+        # Two names may differ only in case, which some file systems do not tell apart.
+        if slug.casefold() in taken:
+            slug = _hashed(name)
+        while slug.casefold() in taken:
+            slug += "_"
+        taken.add(slug.casefold())
+        yield slug
+
+
+def _hashed(name: str) -> str:
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:40] or "entry"
+    return f"{safe}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+# The text layer
+
+
+# Control characters, lone surrogates and direction overrides have no place in a published page.
+_UNPRINTABLE = dict.fromkeys(
+    [*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A),
+     *range(0xD800, 0xE000)], "\N{REPLACEMENT CHARACTER}",
+)  # fmt: skip
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mai_harness"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=_finalise,
+    )  # fmt: skip
+    environment.filters |= {"number": number, "moment": _moment, "quantile": _quantile}
+    return environment
+
+
+def _finalise(value: object) -> object:
+    if value is None:
+        return MISSING
+    return value.translate(_UNPRINTABLE) if isinstance(value, str) else value
+
+
+def _moment(created: str) -> str:
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC)
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _quantile(report: LatencyReport, tenths: int) -> float | None:
+    if tenths == 5:
+        return report.latency_ms if report.samples_ms else None
+    return report.quantile_ms(tenths) if len(report.samples_ms) > 1 else None
+
+
+# The plot: positions only, the words are in the template
+
+
+class Point(NamedTuple):
+    """Runtime in ms and PSNR in dB."""
+
+    ms: float
+    db: float
+
+
+@dataclass(frozen=True)
+class _Axis:
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        low, high, value = map(math.log10, (self.low, self.high, value)) if self.log else (self.low, self.high, value)
+        return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        if self.log:
+            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            candidates = [m * 10.0**decade for decade in decades for m in (1, 2, 5)]
+        else:
+            step = _step((self.high - self.low) / 5)
+            first = math.ceil(self.low / step)
+            candidates = [step * (first + i) for i in range(12)]
+        return [value for value in candidates if self.low <= value <= self.high]
+
+
+@dataclass(frozen=True)
+class _Mark:
+    row: Row
+    x: float
+    y: float
+    fp32: tuple[float, float] | None
+    label: str = ""
+    label_x: float = 0.0
+    label_y: float = 0.0
+    anchor: str = "start"
+
+
+@dataclass(frozen=True)
+class _Plot:
+    id: str
+    width: int
+    height: int
+    frame: Box
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    log: bool
+    front: str
+    marks: list[_Mark]
+
+
+def _point(evaluation: Evaluation, precision: str = "int8") -> Point | None:
+    ms = _BY_ID[f"runtime_{precision}"].value(evaluation)
+    db = (_RAW if precision == "int8" else _FP32)(evaluation)
+    # A runtime of zero is below the clock's resolution and has no place on a logarithmic axis.
+    return None if ms is None or db is None or ms <= 0 else Point(ms, db)
+
+
+def _plot(rows: Sequence[Row], name: str, width: int, height: int) -> _Plot:
+    left, top, right, bottom = frame = (48.0, 12.0, width - 16.0, height - 48.0)
+    int8 = [point for row in rows if (point := _point(row.evaluation))]
+    fp32 = [_point(row.evaluation, "fp32") for row in rows]
+    everything = int8 + [point for point in fp32 if point]
+    x = _runtime_axis([p.ms for p in everything], left, right)
+    y = _psnr_axis([p.db for p in everything], bottom, top)
+    marks = [
+        _Mark(row, x.at(p.ms), y.at(p.db), (x.at(f.ms), y.at(f.db)) if f else None)
+        for row, p, f in zip(rows, int8, fp32, strict=True)
+    ]
+    return _Plot(
+        id=name, width=width, height=height, frame=frame, log=x.log,
+        x_ticks=[(x.at(v), f"{v:g}") for v in x.ticks()],
+        y_ticks=[(y.at(v), f"{v:g}") for v in y.ticks()],
+        front=_staircase([(marks[i].x, marks[i].y) for i in _front_indices(int8)], right, bottom),
+        marks=_labelled(marks, frame),
+    )  # fmt: skip
+
+
+def _runtime_axis(values: list[float], start: float, end: float) -> _Axis:
+    if max(values) > 4 * min(values):
+        return _Axis(min(values) / 1.3, max(values) * 1.3, start, end, log=True)
+    return _Axis(0.0, max(values) * 1.15, start, end)
+
+
+def _psnr_axis(values: list[float], start: float, end: float) -> _Axis:
+    margin = max(0.08 * (max(values) - min(values)), 0.25)
+    return _Axis(min(values) - margin, max(values) + margin, start, end)
+
+
+def _step(least: float) -> float:
+    power: float = 10.0 ** math.floor(math.log10(least))
+    return next(m * power for m in (1, 2, 5, 10) if m * power >= least)
+
+
+def _front_indices(points: Sequence[Point | None]) -> list[int]:
+    """Indices of the Pareto front, fastest first: no other point is both as fast and as good."""
+    best, front = -math.inf, []
+    for index, point in sorted(((i, p) for i, p in enumerate(points) if p), key=lambda item: (item[1].ms, -item[1].db)):
+        if point.db > best:
+            best = point.db
+            front.append(index)
+    return front
+
+
+def _staircase(front: list[tuple[float, float]], right: float, bottom: float) -> str:
+    path = f"M{front[0][0]:.1f} {bottom:.1f}"
+    return path + "".join(f"H{x:.1f}V{y:.1f}" for x, y in front) + f"H{right:.1f}"
+
+
+def _labelled(marks: list[_Mark], frame: Box) -> list[_Mark]:
+    """Give each mark a label that overlaps nothing: its title, or where that finds no room its rank."""
+    taken = [_around(m.x, m.y) for m in marks] + [_around(*m.fp32) for m in marks if m.fp32]
+    labelled = []
+    for mark in marks:
+        title = mark.row.evaluation.title
+        texts = (title if len(title) <= 24 else title[:23] + "…", str(mark.row.rank))
+        options = [option for text in texts for option in _placements(mark, text)]
+        free = (o for o in options if _inside(o[1], frame) and not any(_overlap(o[1], box) for box in taken))
+        chosen, box = next(free, options[-1])
+        taken.append(box)
+        labelled.append(chosen)
+    return labelled
+
+
+def _placements(mark: _Mark, text: str) -> Iterator[tuple[_Mark, Box]]:
+    width, height = 7.2 * len(text), 15.0
+    for dx, dy, anchor in (
+        (10, 4, "start"), (-10, 4, "end"), (0, 21, "middle"), (0, -12, "middle"), (8, 18, "start"), (8, -9, "start"),
+        (-8, 18, "end"), (-8, -9, "end"),
+    ):  # fmt: skip
+        x, y = mark.x + dx, mark.y + dy
+        left = {"start": x, "middle": x - width / 2, "end": x - width}[anchor]
+        placed = _Mark(mark.row, mark.x, mark.y, mark.fp32, text, x, y, anchor)
+        yield placed, (left, y - height + 3, left + width, y + 3)
+
+
+def _around(x: float, y: float) -> Box:
+    return (x - 6, y - 6, x + 6, y + 6)
+
+
+def _inside(box: Box, frame: Box) -> bool:
+    return box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _psnr_scale(evaluations: Iterable[Evaluation]) -> _Axis | None:
+    """One scale in per cent for every case, so that their marks can be compared."""
+    values = [v for e in evaluations for of in (_RAW, _DEQUANTISED, _FP32) if (v := of(e)) is not None]
+    if not values:
+        return None
+    return _Axis(math.floor(min(values) / 2) * 2 - 2, math.ceil(max(values) / 2) * 2 + 2, 0.0, 100.0)

@@ -1,0 +1,5 @@
+"""Bicubic interpolation; nothing is learned."""
+
+from mai_harness.networks import Bicubic
+
+__all__ = ["Bicubic"]

@@ -298,7 +298,12 @@ def _named_files(model: Any) -> list[tuple[str, str | None]]:
 @_TARGET
 @_COMMON
 def check(target: str, as_json: bool, **given: Any) -> None:
-    """Hold a TFLite file or a submission against the rules; exit with 1 if one fails."""
+    """Hold a TFLite file or a submission against the rules; exit with 1 if one fails.
+
+    With --json every tensor and operator is listed too.
+    """
+    import msgspec
+
     from mai_harness import pipeline
 
     settings, submission = _find(_settings(**given), target)
@@ -308,7 +313,7 @@ def check(target: str, as_json: bool, **given: Any) -> None:
         else:
             workshop, done, _, _ = _converted(settings, submission)
         report = pipeline.check(workshop, submission, done)
-    value = {"name": submission.name, "passed": not report.failed, "facts": report.facts, "rules": report.rules}
+    value = {"name": submission.name, "passed": not report.failed, **msgspec.structs.asdict(report)}
     _answer(as_json, value, "\n".join(map(_rule_line, report.rules)))
     if report.failed:
         raise click.exceptions.Exit(NO)

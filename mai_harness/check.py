@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mai_harness.datasets import probe_frame
 from mai_harness.errors import ModelContractError
 from mai_harness.interpreter import TFLiteModel, as_raw_pixels
-from mai_harness.records import LR_FRAME, SCALE, CheckReport, Model, ModelFacts, Record, RuleResult, Status
+from mai_harness.records import LR_FRAME, SCALE, CheckReport, Model, ModelFacts, Record, RuleResult, Status, TensorFact
 from mai_harness.resize import Image
 from mai_harness.tflite_graph import Graph, Op, Tensor, facts, read_graph
 
@@ -25,7 +25,6 @@ INTEGERS = {"int8", "uint8", "int32", "int64", "bool"}  # int32 and int64: biase
 IDENTITY_TOLERANCE = 0.5 / 255  # of the scale: half a grey level at the range's end
 HEAVY_BYTES_PER_PARAMETER = 4  # what float32 weights take
 OVERHEAD_BYTES = 1 << 16  # of tables, names and metadata
-MOST_NAMED = 12
 _TWINS = "convert both from the same network"
 
 
@@ -113,7 +112,25 @@ def judge(evidence: Evidence) -> CheckReport:
         results[rule.id] = RuleResult(
             rule=rule.id, title=rule.title, status=verdict.status, found=verdict.found, remedy=verdict.remedy
         )
-    return CheckReport(facts=evidence.facts, rules=tuple(results.values()))
+    return CheckReport(facts=evidence.facts, rules=tuple(results.values()), tensors=_listed(evidence.graph))
+
+
+def _listed(graph: Graph) -> tuple[TensorFact, ...]:
+    makers = {index: _named(op) for op in graph.ops for index in op.outputs}
+    makers |= dict.fromkeys(graph.inputs, "input")
+    return tuple(
+        TensorFact(
+            index=tensor.index,
+            name=tensor.name,
+            made_by=makers.get(tensor.index, "constant"),
+            dtype=tensor.dtype,
+            shape=tensor.shape_signature,
+            scales=len(tensor.scales),
+            scale=tensor.scales[0] if tensor.scales else None,
+            zero_point=tensor.zero_points[0] if tensor.zero_points else None,
+        )
+        for tensor in graph.tensors
+    )
 
 
 def _run(path: Path, probe: Image) -> npt.NDArray[Any] | str:
@@ -197,11 +214,11 @@ def fully_integer(evidence: Evidence) -> Verdict:
     counted = ", ".join(f"{name} x{count}" for name, count in Counter(op.name for op in graph.ops).items())
     if not strays and not custom:
         return Verdict("pass", f"{len(graph.ops)} operators ({counted}) and {len(graph.tensors)} tensors, all integer")
-    parts = [f"operator {op.index} {op.name} is custom" for op in custom[:MOST_NAMED]]
-    parts += [_stray(tensor, graph) for tensor in strays[:MOST_NAMED]]
-    left = len(strays) + len(custom) - len(parts)
-    found = "; ".join(parts) + (f"; and {left} more" if left > 0 else "")
-    return Verdict("fail", found, "quantise every operator: TFLITE_BUILTINS_INT8 with a representative data set")
+    parts = [f"operator {op.index} {op.name} is custom" for op in custom]
+    parts += [_stray(tensor, graph) for tensor in strays]
+    return Verdict(
+        "fail", "; ".join(parts), "quantise every operator: TFLITE_BUILTINS_INT8 with a representative data set"
+    )
 
 
 def input_quantisation(evidence: Evidence) -> Verdict:

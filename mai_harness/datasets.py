@@ -22,11 +22,8 @@ CALIBRATION = (
     ("gravel.png", SCALE), ("brick.png", SCALE), ("coins.png", SCALE), ("color.png", SCALE), ("logo.png", SCALE),
     ("ihc.png", 1), ("camera.png", 1), ("hubble_deep_field.jpg", 1),
 )  # fmt: skip
-_LAYOUTS = (
-    ("DIV2K_valid_HR", "DIV2K_valid_LR_bicubic/X3"),
-    ("HR", "LR_bicubic_X3"),
-    ("HR", "LR_bicubic/X3"),
-)
+# Folder of HR images -> where their published LR images may be.
+_LAYOUTS = {"DIV2K_valid_HR": ("DIV2K_valid_LR_bicubic/X3",), "HR": ("LR_bicubic_X3", "LR_bicubic/X3")}
 _TRAINING = ("DIV2K/DIV2K_train_HR", "DIV2K_train_HR", "train")
 # What Pillow raises on damaged files, beside OSError.
 _BROKEN = (ValueError, SyntaxError)
@@ -91,9 +88,10 @@ def find_dataset(root: Path | None) -> Dataset:
     if root is None:
         return _dataset("embedded photographs", embedded_images(EMBEDDED_SCORED), [])
     for base in (root, root / "DIV2K"):
-        for hr, lr in _LAYOUTS:
+        for hr, places in _LAYOUTS.items():
             if images := _images(base / hr):
-                return _dataset(base.resolve().name if hr == "HR" else "DIV2K validation", images, _images(base / lr))
+                small = next(filter(None, (_images(base / lr) for lr in places)), [])
+                return _dataset(base.resolve().name if hr == "HR" else "DIV2K validation", images, small)
     if images := _images(root):
         return _dataset(root.resolve().name, images, [])
     if any(_images(folder / "HR") for folder in _folders(root)) or any((root / name).is_dir() for name in _TRAINING):
@@ -108,7 +106,7 @@ def sets_below(root: Path) -> list[str]:
     return [
         folder.name
         for folder in _folders(root)
-        if folder.name not in _TRAINING and any(_images(folder / hr) for hr in (".", *(hr for hr, _ in _LAYOUTS)))
+        if folder.name not in _TRAINING and any(_images(folder / hr) for hr in (".", *_LAYOUTS))
     ]
 
 

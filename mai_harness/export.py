@@ -69,11 +69,14 @@ def _from_program(request: ExportRequest, probe: Array, folder: Path) -> Source:
         program = torch.export.load(request.submission.path)
     except Exception as error:
         raise ModelContractError(f"torch.export.load cannot read it: {error}") from None
-    # Guards refuse every size but the one that the program was exported at; the shape is checked below.
+    # Guards and hooks refuse every size but the one that the program was exported at; what comes out is checked.
     network = program.module(check_guards=False)
-    for node in list(network._forward_pre_hooks):
-        del network._forward_pre_hooks[node]
-    model, expected = _traced(network, probe, folder)
+    network._forward_pre_hooks.clear()
+    network.train = lambda mode=True: network  # type: ignore[method-assign]  # it raises, and the tracer calls it
+    try:
+        model, expected = _traced(network, probe, folder)
+    except RuntimeError as error:
+        raise ModelContractError(f"the program does not run at 360x640: {str(error).splitlines()[0][:300]}") from None
     return model, "pt2", expected, False
 
 

@@ -16,6 +16,7 @@ from mai_harness.tflite_graph import Graph, read_graph, receptive_radius
 
 ASSUMED_RADIUS = 32  # LR pixels; where the graph does not tell its receptive field
 Pixels = npt.NDArray[Any]  #: (H, W, 3) or (3H, 3W, 3), in the model's own dtype
+ALIGNMENT = 8  # of tiles, in LR pixels: networks that reduce by 2, 4 or 8 inside keep their grid
 TRIAL_MARGIN = 40  # LR pixels; small enough to be quick
 
 
@@ -203,6 +204,8 @@ def _strips(extent: int, tile: int, radius: int) -> list[_Strip]:
         half = extent // 2
         return [_Strip(0, extent, 0, (0, half)), _Strip(0, extent, tile - extent, (half, extent))]
     step = tile - 2 * radius
+    if step > ALIGNMENT:
+        step -= step % ALIGNMENT
     if step < 1:
         raise ModelContractError(f"a frame of {tile} pixels is too small for tiles with {radius} pixels of margin")
     starts = [*range(0, extent - tile, step), extent - tile]

@@ -1,7 +1,7 @@
 """The vocabulary: frozen, serialisable records that the stages pass on. Stages import it, never each other."""
 
 import statistics
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -22,11 +22,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class TrainRecipe(Record, frozen=True):
     """``[train]`` of submission.toml: L1 loss, Adam, one-cycle learning rate, random crops, flips and rotations."""
 
-    steps: int
-    batch: int = 16
-    patch: int = 64  #: side of the LR patch, in pixels
-    learning_rate: float = 1e-3  #: peak of the one-cycle schedule
-    float32_share: float = 0.1  #: last share of the steps in float32; those before run in bfloat16
+    steps: Annotated[int, msgspec.Meta(ge=1)]
+    batch: Annotated[int, msgspec.Meta(ge=1)] = 16
+    patch: Annotated[int, msgspec.Meta(ge=8)] = 64  #: side of the LR patch, in pixels
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-3  #: peak of the one-cycle schedule
+    #: last share of the steps in float32; those before run in bfloat16
+    float32_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
     seed: int = 0
 
 
@@ -129,11 +130,25 @@ class RuleResult(Record, frozen=True):
     remedy: str = ""
 
 
+class TensorFact(Record, frozen=True):
+    """One tensor of a TFLite file."""
+
+    index: int
+    name: str
+    made_by: str  #: operator and its index, such as 'CONV_2D 3'; 'input', or 'constant'
+    dtype: str
+    shape: tuple[int, ...]
+    scales: int  #: how many: 0 not quantised, 1 per tensor, more per channel
+    scale: float | None  #: the first
+    zero_point: int | None
+
+
 class CheckReport(Record, frozen=True):
-    """All rules, each with what was found."""
+    """All rules, each with what was found, and every tensor and operator of the file."""
 
     facts: ModelFacts
     rules: tuple[RuleResult, ...]
+    tensors: tuple[TensorFact, ...]
 
     @property
     def failed(self) -> bool:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -312,6 +313,7 @@ _UNPRINTABLE = dict.fromkeys(
 )  # fmt: skip
 
 
+@cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mai_harness"), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -330,11 +332,10 @@ def _finalise(value: object) -> object:
 def _moment(created: str) -> str:
     try:
         moment = datetime.fromisoformat(created)
-    except ValueError:
+        utc = moment if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         return created
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC)
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+    return f"{utc:%Y-%m-%d %H:%M} UTC"
 
 
 def _quantile(report: LatencyReport, tenths: int) -> float | None:

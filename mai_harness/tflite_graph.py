@@ -416,9 +416,19 @@ def _spread(graph: Graph, op: Op, fields: dict[int, _Field]) -> None:
         return
     if op.name not in _SPATIAL or op.is_custom:
         raise _Unknown
-    field = _Field(*(_Axis.through(axis, 1, 0, 0) for axis in _merged(found)))
-    field = _Field(*(_SPATIAL[op.name](graph, op, axis) for axis in field))
+    merged = _merged(found)
+    if any(_is_repeated(graph, op, index, axis) for index in op.inputs if index in fields for axis in merged):
+        raise _Unknown
+    field = _Field(*(_SPATIAL[op.name](graph, op, axis) for axis in merged))
     fields.update(dict.fromkeys(op.outputs, field))
+
+
+def _is_repeated(graph: Graph, op: Op, index: int, axis: _Axis) -> bool:
+    # Broadcasting: one row or column meets all of them.
+    if op.name not in _POINTWISE:
+        return False
+    before, after = (graph.tensors[i].shape_signature[axis.position] for i in (index, op.outputs[0]))
+    return before == 1 and after != 1
 
 
 def _merged(found: Sequence[_Field]) -> _Field:
@@ -461,7 +471,10 @@ def _transposed(graph: Graph, op: Op, axis: _Axis) -> _Axis:
 
 
 def _kernel(graph: Graph, op: Op, axis: _Axis) -> int:
-    return graph.tensors[op.inputs[1]].shape[axis.position]
+    weights = graph.operand(op, 1)
+    if weights is None:
+        raise _Unknown
+    return weights.shape[axis.position]
 
 
 def _extent(graph: Graph, tensor: int, axis: _Axis) -> int:
@@ -582,12 +595,15 @@ def _tiled_axes(graph: Graph, op: Op) -> list[int]:
 
 
 _Row = Callable[[Graph, Op, _Axis], _Axis]
-_POINTWISE = """ABS ADD ADD_N CAST CEIL CLAMP COS DEQUANTIZE DIV ELU EQUAL EXP FAKE_QUANT FLOOR FLOOR_DIV FLOOR_MOD GELU
-GREATER GREATER_EQUAL HARD_SWISH LEAKY_RELU LESS LESS_EQUAL LOG LOGISTIC LOGICAL_AND LOGICAL_NOT LOGICAL_OR MAXIMUM
-MINIMUM MUL NEG NOT_EQUAL POW PRELU QUANTIZE RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 ROUND RSQRT SELECT SELECT_V2 SIGN SIN
-SQRT SQUARE SQUARED_DIFFERENCE SUB TANH"""
+_POINTWISE = {
+    "ABS", "ADD", "ADD_N", "CAST", "CEIL", "CLAMP", "COS", "DEQUANTIZE", "DIV", "ELU", "EQUAL", "EXP", "FAKE_QUANT",
+    "FLOOR", "FLOOR_DIV", "FLOOR_MOD", "GELU", "GREATER", "GREATER_EQUAL", "HARD_SWISH", "LEAKY_RELU", "LESS",
+    "LESS_EQUAL", "LOG", "LOGISTIC", "LOGICAL_AND", "LOGICAL_NOT", "LOGICAL_OR", "MAXIMUM", "MINIMUM", "MUL", "NEG",
+    "NOT_EQUAL", "POW", "PRELU", "QUANTIZE", "RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "ROUND", "RSQRT", "SELECT",
+    "SELECT_V2", "SIGN", "SIN", "SQRT", "SQUARE", "SQUARED_DIFFERENCE", "SUB", "TANH",
+}  # fmt: skip
 _SPATIAL: dict[str, _Row] = {
-    **dict.fromkeys(_POINTWISE.split(), _pointwise),
+    **dict.fromkeys(_POINTWISE, _pointwise),
     **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), _window),
     **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), _resize),
     # A mirrored border reads inside the frame, nearer than the window reached.

@@ -60,14 +60,19 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name = self.path.removeprefix("/DIV2K/")
         if self.server.redirect:
-            return self._empty(302, "Location", self.server.redirect)
-        if name not in self.server.files:
-            return self._empty(404)
+            self._empty(302, "Location", self.server.redirect)
+        elif name not in self.server.files:
+            self._empty(404)
+        else:
+            self._send(name)
+
+    def _send(self, name: str) -> None:
         body = self.server.files[name]
         etag = f'"{hashlib.md5(body).hexdigest()}"'
         start = self._start(etag)
         if start >= len(body):
-            return self._empty(416, "Content-Range", f"bytes */{len(body)}")
+            self._empty(416, "Content-Range", f"bytes */{len(body)}")
+            return
         self.send_response(206 if start else 200)
         if start:
             start += self.server.shift
@@ -96,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.server.log.append((self.path, self.headers.get("Range", ""), 0))
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_args: Any) -> None:
         pass
 
 
@@ -308,7 +313,8 @@ def test_checksum_mismatch_names_both_values_and_keeps_nothing(server: Server, t
     archive = msgspec.structs.replace(train, sha256="0" * 64)
     with pytest.raises(DataNotFound) as caught:
         fetch(server, archive, tmp_path)
-    assert "0" * 64 in str(caught.value) and str(train.sha256) in str(caught.value)
+    assert "0" * 64 in str(caught.value)
+    assert str(train.sha256) in str(caught.value)
     assert not (tmp_path / f"{train.name}.part").exists()
     assert not (tmp_path / "DIV2K_train_HR").exists()
     assert fetch(server, train, tmp_path).unpacked == ("DIV2K_train_HR",)
@@ -442,7 +448,9 @@ download(["one"], Path(sys.argv[1]), base_url=sys.argv[2], progress=lambda *_: N
 def test_killed_while_unpacking_leaves_no_folder(server: Server, train: Archive, tmp_path: Path) -> None:
     arguments = [str(tmp_path), server.url, msgspec.json.encode(train).decode()]
     path = os.pathsep.join([str(Path(module.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    child = subprocess.run([sys.executable, "-c", CHILD, *arguments], env={**os.environ, "PYTHONPATH": path})
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, *arguments], env={**os.environ, "PYTHONPATH": path}, check=False
+    )
     assert child.returncode == -signal.SIGKILL
     assert len(list(tmp_path.glob(".*/*.png"))) == 2
     assert not (tmp_path / "DIV2K_train_HR").exists()
@@ -495,9 +503,10 @@ def test_disk_full_while_unpacking(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(DataNotFound, match="is full; free some space"):
+    with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
-        fetch(server, train, tmp_path)
+        with pytest.raises(DataNotFound, match="is full; free some space"):
+            fetch(server, train, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [train.name]
     assert fetch(server, train, tmp_path).fetched_bytes == 0
 

@@ -38,7 +38,16 @@ def test_tiles_give_the_pixels_of_a_whole_run(height, width, radius, frame, seed
 
 def test_a_margin_too_small_shows_seams():
     lr = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
-    assert (tiled(upscaler(4), lr, (24, 24), 1) != upscaler(4)(lr)).any()
+    assert (tiled(upscaler(4), lr, (24, 24), 0) != upscaler(4)(lr)).any()
+
+
+def test_tiles_keep_the_grid_of_a_network_that_reduces_inside():
+    def on_blocks(lr: np.ndarray) -> np.ndarray:  # every block of 4x4 becomes its sum: shifted by one, another image
+        blocks = lr.reshape(lr.shape[0] // 4, 4, lr.shape[1] // 4, 4, 3).sum((1, 3))
+        return blocks.repeat(12, 0).repeat(12, 1)
+
+    lr = np.random.default_rng(0).integers(0, 256, (100, 72, 3), np.uint8)
+    np.testing.assert_array_equal(tiled(on_blocks, lr, (40, 80), 3), on_blocks(lr))
 
 
 def test_a_frame_within_the_receptive_field_is_refused():

@@ -13,7 +13,7 @@ from mai_harness.errors import StageFailed
 from mai_harness.isolate import run_isolated, stored_reply
 from mai_harness.records import Rejection
 
-STAGES = '''
+STAGES = """
 import os, signal, sys, time
 from pathlib import Path
 from mai_harness.errors import ModelContractError
@@ -48,7 +48,7 @@ def devours(request: Rejection, folder: Path) -> Rejection:
 def speaks(request: Rejection, folder: Path) -> Rejection:
     print("one"); print("two")
     return request
-'''
+"""
 REQUEST = Rejection(name="a", reason="b")
 
 
@@ -110,7 +110,8 @@ def test_a_killed_parent_leaves_no_child(tmp_path):
     code = (
         "from pathlib import Path; from mai_harness.isolate import run_isolated\n"
         "from mai_harness.records import Rejection\n"
-        f"run_isolated('some_stages:loops', Rejection(name='a', reason='b'), Path({str(tmp_path / 'work')!r}), Rejection, 99)"
+        f"folder = Path({str(tmp_path / 'work')!r})\n"
+        "run_isolated('some_stages:loops', Rejection(name='a', reason='b'), folder, Rejection, 99)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(tmp_path)})
     grandchild = tmp_path / "work" / "grandchild.txt"

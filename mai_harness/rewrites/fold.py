@@ -9,8 +9,8 @@ _OF_SHAPE = {"Shape", "Size"}
 # What exporters compute shapes and indices with. Random operators, which have no inputs either, stay out.
 _ARITHMETIC = {
     "Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Expand", "Flatten", "Floor", "Gather",
-    "Identity", "Max", "Min", "Mul", "Range", "Reshape", "Slice", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze",
-    "Where",
+    "Identity", "Max", "Min", "Mod", "Mul", "Range", "Reshape", "Slice", "Squeeze", "Sub", "Tile", "Transpose",
+    "Unsqueeze", "Where",
 }  # fmt: skip
 
 

@@ -5,9 +5,9 @@ instead of values. The result says of every element where it comes from, which i
 """
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -68,8 +68,8 @@ def _rewritten(graph: Graph, *, shuffles: bool) -> tuple[str, ...]:
     seen: set[str] = set()
     while (end := next((name for name in _ends(graph) if name not in seen), None)) is not None:
         seen.add(end)
-        movement = _recognised(graph, end)
-        if movement and (movement.layout.block > 1) == shuffles and not _is_settled(graph, movement):
+        movement = _improvable(graph, end)
+        if movement is not None and (movement.layout.block > 1) == shuffles:
             lines.append(_emit(graph, movement))
             graph.tidy()
     return tuple(lines)
@@ -132,12 +132,19 @@ class _Movement(NamedTuple):
         return copies + [_DEPTH_TO_SPACE] * (block > 1)
 
 
-def _recognised(graph: Graph, end: str) -> _Movement | None:
-    """The longest part of the chain up to ``end`` that has a layout."""
+def _improvable(graph: Graph, end: str) -> _Movement | None:
+    """The first and longest stretch of the chain up to ``end`` that can be written better."""
     source = _sources(graph)[end]
-    shape = graph.shape(source)
+    inner = itertools.chain.from_iterable(node.output for node in _chain(graph, source, end)[:-1])
+    movements = (_movement(graph, start, end) for start in (source, *inner))
+    return next((found for found in movements if found and not _is_settled(graph, found)), None)
+
+
+def _movement(graph: Graph, source: str, end: str) -> _Movement | None:
+    """The longest stretch from ``source`` towards ``end`` that has a layout."""
     if [_label(node) for node in _chain(graph, source, end)] == [_DEPTH_TO_SPACE]:
-        return None  # the common case, at a cost of a second for a wide layer
+        return None  # settled; the probe of a wide layer costs a second
+    shape = graph.shape(source)
     if shape is None or len(shape) != 4 or not 0 < math.prod(shape) <= _LARGEST_PROBE:
         return None
     for target, indices in reversed(_probed(graph, source, shape, end).items()):
@@ -183,10 +190,11 @@ def _layout(shape: Shape, indices: Indices) -> Layout | None:
 
 def _is_settled(graph: Graph, movement: _Movement) -> bool:
     """Whether the chain is as good as it gets."""
+    *_, last = movement.chain
     written = [_label(node) for node in movement.chain]
-    if written == ["Identity"]:
-        return not graph.is_forwardable(movement.source, movement.target)
-    if _GATHER in movement.wanted and written[0] in _CHANNEL_COPIES:
+    if last.op_type == "Identity" and not graph.is_forwardable(last.input[0], movement.target):
+        written.pop()  # it gives the tensor another name that has to be
+    if _GATHER in movement.wanted and written and written[0] in _CHANNEL_COPIES:
         written[0] = _GATHER
     return written == movement.wanted
 
@@ -216,5 +224,5 @@ def _label(node: NodeProto) -> str:
 
 
 def _listed(operators: Iterable[str]) -> str:
-    runs = [(operator, len(list(run))) for operator, run in groupby(operators)]
+    runs = [(operator, len(list(run))) for operator, run in itertools.groupby(operators)]
     return ", ".join(operator if count == 1 else f"{count} {operator}" for operator, count in runs)

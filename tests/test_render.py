@@ -1,0 +1,735 @@
+"""``render`` on hand-made records; its pages are read back by ``html.parser``."""
+
+import base64
+import functools
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mai_harness import render as module
+from mai_harness.metrics import FIGURES
+from mai_harness.records import (
+    CheckReport,
+    Evaluation,
+    ExportReport,
+    Failure,
+    Finding,
+    ImageScore,
+    LatencyReport,
+    ModelFacts,
+    Parity,
+    QuantiseReport,
+    Results,
+    RuleResult,
+    ScoreReport,
+    TensorFact,
+)
+from mai_harness.render import COLUMNS, MISSING, headline, number, ranked, render
+
+INDEX = PurePosixPath("index.html")
+VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+BLOCKS = {"article", "div", "dl", "figure", "footer", "h1", "h2", "h3", "h4", "header", "main", "ol", "p", "pre",
+          "section", "table", "ul"}  # fmt: skip
+
+
+# Pages, read back
+
+
+@dataclass
+class Node:
+    """An element; ``children`` are elements and strings in order."""
+
+    tag: str
+    attributes: dict[str, str]
+    children: list["Node | str"] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(child if isinstance(child, str) else child.text for child in self.children)
+
+    @property
+    def classes(self) -> set[str]:
+        return set(self.attributes.get("class", "").split())
+
+    def walk(self) -> Iterator["Node"]:
+        yield self
+        for child in self.children:
+            if isinstance(child, Node):
+                yield from child.walk()
+
+    def all(self, tag: str, class_: str | None = None) -> list["Node"]:
+        return [n for n in self.walk() if n.tag == tag and (class_ is None or class_ in n.classes)]
+
+    def one(self, tag: str, class_: str | None = None) -> "Node":
+        (found,) = self.all(tag, class_)
+        return found
+
+    def section(self, heading: str) -> "Node":
+        (found,) = (n for n in self.all("section") if n.attributes.get("aria-labelledby") == heading)
+        return found
+
+
+class Reader(HTMLParser):
+    """Builds the tree, and refuses a tag that is not closed where it should be, or an attribute given twice."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.root = Node("", {})
+        self._open = [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert len({name for name, _ in attrs}) == len(attrs), f"<{tag}> has an attribute twice"
+        assert tag not in BLOCKS or "p" not in [node.tag for node in self._open], (
+            f"<{tag}> ends the paragraph around it"
+        )
+        node = Node(tag, {name: value or "" for name, value in attrs})
+        self._open[-1].children.append(node)
+        if tag not in VOID:
+            self._open.append(node)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert "svg" in [node.tag for node in self._open], f"<{tag}/> outside SVG stays open"
+        self._open[-1].children.append(Node(tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open[-1].tag == tag, f"</{tag}> where <{self._open[-1].tag}> is open"
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self._open[-1].children.append(data)
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(f"a comment: {data}")
+
+    def close(self) -> None:
+        super().close()
+        assert [node.tag for node in self._open] == [""], "elements stay open"
+
+
+def parsed(page: str) -> Node:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    return reader.root
+
+
+# Records
+
+
+def score(psnr: float | None = 30.0, images: tuple[str, ...] = ("0801", "0802"), **changes: Any) -> ScoreReport:
+    figures = {figure.key: psnr if figure.metric.unit == "dB" else 0.9 for figure in FIGURES} | changes
+    return ScoreReport(
+        dataset="DIV2K validation", dataset_fingerprint="f" * 64, shave=0, method="whole images",
+        images=tuple(ImageScore(name=name, figures=figures) for name in images),
+    )  # fmt: skip
+
+
+def latency(*samples_ms: float, precision: Any = "int8", backend: str = "cpu") -> LatencyReport:
+    return LatencyReport(
+        backend=backend, precision=precision, device="made up", threads=2, warmup_ms=(9.0,), samples_ms=samples_ms
+    )
+
+
+def checked(*statuses: Any, facts: ModelFacts | None = None, words: str = "found") -> CheckReport:
+    facts = facts or ModelFacts(
+        input_shape=(1, 360, 640, 3), input_dtype="uint8", output_shape=(1, 1080, 1920, 3), output_dtype="uint8",
+        output_scale=1.0, output_zero_point=0, parameters=42_540, macs=9_765_000_000, size_bytes=56_700,
+        receptive_radius=7,
+    )  # fmt: skip
+    rules = (RuleResult(rule=words, title=words, status=s, found=words, remedy=words) for s in statuses)
+    tensor = TensorFact(
+        index=3, name=words, made_by=words, dtype="int8", shape=(28, 3, 3, 3), scales=28, scale=0.0123456, zero_point=0
+    )
+    plain = TensorFact(
+        index=4, name="shape", made_by="constant", dtype="int32", shape=(4,), scales=0, scale=None, zero_point=None
+    )
+    return CheckReport(facts=facts, rules=tuple(rules), tensors=(tensor, plain))
+
+
+def finding(severity: Any = "error", words: str = "raw-bytes") -> Finding:
+    return Finding(id=words, severity=severity, evidence=words, explanation=words, remedy=words)
+
+
+def entry(name: str, psnr: float | None = None, ms: float | None = None, **more: Any) -> Evaluation:
+    more.setdefault("score", None if psnr is None else score(psnr))
+    more.setdefault("latency", () if ms is None else (latency(ms),))
+    return Evaluation(**{"name": name, "title": name.upper(), "kind": "torch"} | more)
+
+
+def failed(name: str, stage: str = "export", kind: str = "error", reason: str = "It did not work.") -> Evaluation:
+    return entry(name, failure=Failure(stage=stage, kind=kind, reason=reason))
+
+
+def results(*evaluations: Evaluation, **changes: Any) -> Results:
+    return Results(
+        **{
+            "schema_version": 1, "harness_version": "0.1", "created": "2021-06-01T12:00:00+00:00",
+            "machine": "two cores", "versions": {"numpy": "1.26.4"}, "dataset": "DIV2K validation",
+            "submissions": evaluations,
+        } | changes
+    )  # fmt: skip
+
+
+def index(*evaluations: Evaluation, **changes: Any) -> Node:
+    return parsed(render(results(*evaluations, **changes))[INDEX])
+
+
+def page_of(evaluation: Evaluation) -> Node:
+    (page,) = (page for path, page in render(results(evaluation)).items() if path != INDEX)
+    return parsed(page)
+
+
+def complete(name: str = "abpn", words: str = "words", psnr: float = 30.0) -> Evaluation:
+    """Every field set; every text of an entrant or a machine is ``words``."""
+    return Evaluation(
+        name=name, title=words, kind="torch", authors=(words, words), description=words, fingerprint="a" * 64,
+        export=ExportReport(
+            parity=(Parity(before=words, after=words, max_abs_difference=0.5),), rewrites=(words, words)
+        ),
+        quantise=QuantiseReport(
+            parity=(Parity(before=words, after=words, max_abs_difference=1e-3),), calibration=(words, words),
+            psnr_int8_to_float_db=45.0, clipped_output=True, output_range=(-12.0, 271.5), dynamic=False,
+            dynamic_reason=words,
+        ),
+        check=checked("pass", "warn", "fail", "skip", words=words),
+        score=msgspec.structs.replace(score(psnr, (words, words)), dataset=words, method=words),
+        latency=(
+            msgspec.structs.replace(latency(50, 51, 52), backend=words, device=words),
+            latency(90, 91, precision="fp32"),
+        ),
+        findings=(finding("error", words), finding("warning", words), finding("info", words)),
+    )  # fmt: skip
+
+
+def stopped(name: str = "broken", words: str = "words") -> Evaluation:
+    return msgspec.structs.replace(complete(name, words), failure=Failure(stage="score", kind=words, reason=words))
+
+
+def board(page: Node) -> list[list[str]]:
+    """Rows of the ranking; the entry's cell is its title and name."""
+    rows = page.section("ranking").one("tbody").all("tr")
+    return [[cell.text.strip() for cell in row.children if isinstance(cell, Node)] for row in rows]
+
+
+def cell(page: Node, row: int, column: str) -> Node:
+    return page.section("ranking").one("tbody").all("tr")[row].one("td", column)
+
+
+EVERYTHING = (
+    complete("abpn", "Some words"), complete("x" * 120, "Other words " * 30), entry("fast", 28.0, 3.0),
+    entry("slow", 31.0, 400.0), entry("untimed", 29.0), entry("unscored", None, 20.0), entry("bare"), failed("late"),
+    stopped(), failed("long", reason="line\n" * 200), entry("gap", score=score(20.0, psnr_dequantised_db=31.0)),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once() -> Iterator[None]:
+    """Compiling the templates takes nine tenths of a call."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_environment", functools.cache(module._environment))
+        yield
+
+
+# Pages are well made
+
+
+@pytest.fixture(scope="module")
+def site() -> dict[PurePosixPath, Node]:
+    return {path: parsed(page) for path, page in render(results(*EVERYTHING)).items()}
+
+
+def test_there_is_a_front_page_and_one_page_an_entry(site):
+    assert INDEX in site
+    assert len(site) == 1 + len(EVERYTHING)
+    assert {path.parts[0] for path in site if path != INDEX} == {"entries"}
+    titles = {page.one("head").one("title").text for page in site.values()}
+    assert "" not in titles
+    assert {len(page.all("h1")) for page in site.values()} == {len(page.all("main")) for page in site.values()} == {1}
+
+
+def test_every_page_declares_what_it_is():
+    for page in render(results(*EVERYTHING)).values():
+        assert page.startswith("<!doctype html>\n")
+        assert '<html lang="en">' in page
+        assert '<meta charset="utf-8">' in page
+
+
+def test_ids_are_unique_and_all_that_is_pointed_at_exists(site):
+    for path, page in site.items():
+        ids = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
+        assert len(set(ids)) == len(ids), path
+        for node in page.walk():
+            assert set(node.attributes.get("aria-labelledby", "").split()) <= set(ids), (path, node.attributes)
+
+
+def test_links_lead_to_pages_and_places_that_exist(site):
+    seen = set()
+    for path, page in site.items():
+        for node in page.walk():
+            target, _, place = node.attributes.get("href", "data:,").partition("#")
+            if target == "data:,":
+                continue
+            parts = [*path.parent.parts, *PurePosixPath(target).parts] if target else list(path.parts)
+            there = PurePosixPath(*(parts[2:] if ".." in parts else parts))
+            assert there in site, (path, node.attributes)
+            seen.add(there)
+            if place:
+                assert [n for n in site[there].walk() if n.attributes.get("id") == place], (path, node.attributes)
+    assert seen == set(site)
+
+
+def test_nothing_is_loaded_from_anywhere(site):
+    for path, page in site.items():
+        for node in page.walk():
+            assert node.tag not in {"img", "iframe", "object", "embed", "base", "form", "video", "audio", "use"}
+            assert node.tag != "link" or node.attributes["href"] == "data:,"
+            for name, value in node.attributes.items():
+                if name in {"href", "src", "srcset", "xlink:href", "action", "poster", "data", "cite", "ping"}:
+                    assert re.fullmatch(r"(data:,|(\.\./|entries/)?[A-Za-z0-9._-]+\.html)?(#[a-z]+)?", value), (
+                        path,
+                        value,
+                    )
+                assert not name.startswith("on"), (path, name)
+        for style in page.all("style"):
+            assert not re.search(r"url\(|@import|@font-face|//", style.text)
+        assert not re.search(r"fetch|XMLHttpRequest|import|//|eval|innerHTML", page.one("script").text)
+
+
+def test_the_policy_allows_the_script_and_nothing_else(site):
+    for page in site.values():
+        (policy,) = (m.attributes["content"] for m in page.all("meta") if "http-equiv" in m.attributes)
+        rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+        script = page.one("script")
+        assert script.attributes == {}
+        digest = base64.b64encode(hashlib.sha256(script.text.encode()).digest()).decode()
+        assert script.text.strip()
+        assert rules["script-src"] == f"'sha256-{digest}'"
+        assert rules["default-src"] == "'none'"
+        assert rules["base-uri"] == rules["form-action"] == "'none'"
+        assert page.all("head")[0].children[3] is next(m for m in page.all("meta") if "http-equiv" in m.attributes)
+
+
+def test_the_same_results_give_the_same_pages():
+    assert render(results(*EVERYTHING)) == render(results(*EVERYTHING))
+
+
+def test_of_no_results_a_page_is_made():
+    page = index()
+    assert "No submission has been scored yet." in page.text
+    assert "0 submissions scored, 0 failed." in page.one("p", "lede").text
+    assert page.all("svg") == []
+
+
+# Injection
+
+PAYLOADS = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "</title><script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    "<ScRiPt src=//evil.example/x.js></ScRiPt>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)>",
+    "<svg/onload=alert(1)//",
+    "</svg><script>alert(1)</script>",
+    "<math><mtext></mtext><style><img src onerror=alert(1)>",
+    '" onmouseover="alert(1)',
+    "' onmouseover='alert(1)",
+    '"><script>alert(1)</script>',
+    "'><script>alert(1)</script>",
+    '" style="background:url(//evil.example)',
+    "x onfocus=alert(1) autofocus",
+    "<a href=javascript:alert(1)>x</a>",
+    "javascript:alert(1)",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "<base href=//evil.example/>",
+    "<link rel=stylesheet href=//evil.example/x.css>",
+    "<!-- <script>alert(1)</script> -->",
+    "--><script>alert(1)</script>",
+    "<![CDATA[<script>alert(1)</script>]]>",
+    "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "&#60;script&#62;alert(1)",
+    "</td></tr></table><script>alert(1)</script>",
+    "</p></dd></details><b>bold</b>",
+    "</pre><h1>Winner</h1>",
+    "{{ 7 * 7 }}{% raw %}",
+    "{% include 'style.css' %}",
+    "\x00<script\x00>alert(1)</script>",
+    "<\u202escript>alert(1)",
+    "\ud800<script>alert(1)</script>\udfff",
+    "line\r\n<script>\r\nalert(1)",
+    "https://evil.example/?a=1&b=<2>",
+    "\N{FULLWIDTH LESS-THAN SIGN}script\N{FULLWIDTH GREATER-THAN SIGN}alert(1)",
+    "`${alert(1)}`",
+    "<" * 200,
+    "\"'&<>" * 60,
+]  # fmt: skip
+
+
+def skeleton(page: Node) -> list[Any]:
+    """Every tag with its attributes, but for those that bear words, and the targets that bear names."""
+    words = {"title", "datetime", "aria-label"}
+    return [
+        (node.tag, {name: value for name, value in node.attributes.items() if name not in words | {"href"}})
+        for node in page.walk()
+    ]
+
+
+def harmless(payload: str) -> str:
+    """As long, and of lines as many, so that what depends on length is the same."""
+    return re.sub(r"[^\r\n]", "w", payload)
+
+
+def everywhere(words: str) -> list[tuple[PurePosixPath, str]]:
+    """A board where all is known, and one where nothing is: the front page then tells other things."""
+    about = {"machine": words, "dataset": words, "harness_version": words, "created": words, "versions": {words: words}}
+    full = results(complete("abpn", words), complete(words, words, 29.0), stopped("broken", words), **about)
+    empty = results(entry("bare", title=words), **about)
+    return [*render(full).items(), *render(empty).items()]
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
+def test_no_text_becomes_anything_but_text(payload):
+    """The same elements and attributes stand on the page whatever the words are."""
+    pages, plain = everywhere(payload), everywhere(harmless(payload))
+    for (path, page), (_, reference) in zip(pages, plain, strict=True):
+        assert re.fullmatch(r"index\.html|entries/[A-Za-z0-9._-]+\.html", str(path))
+        page.encode()
+        tree = parsed(page)
+        assert skeleton(tree) == skeleton(parsed(reference)), path
+        for node in tree.walk():
+            assert re.fullmatch(
+                r"(data:,|(\.\./|entries/)?[A-Za-z0-9._-]+\.html)?(#[a-z]+)?", node.attributes.get("href", "")
+            )
+
+
+@pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
+def test_every_text_stays_readable(payload):
+    """What was written is shown, but for characters that a page may not hold."""
+    shown = re.sub(r"[\x00-\x08\x0e-\x1f\u202a-\u202e\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", payload)
+    shown = shown.replace("\r\n", "\n")
+    page = render(results(complete("abpn", payload)))[PurePosixPath("entries", "abpn.html")].replace("\r\n", "\n")
+    tree = parsed(page)
+    assert tree.one("h1").text == shown
+    assert tree.one("p", "description").text == shown
+    assert tree.section("findings").all("dd")[0].text == shown
+    assert shown in tree.one("title").text
+    assert shown in tree.section("images").one("tbody").all("th")[0].text
+    reason = parsed(
+        render(results(stopped("broken", payload)))[PurePosixPath("entries", "broken.html")].replace("\r\n", "\n")
+    )
+    assert reason.one("pre").text == shown
+
+
+# Ranking
+
+
+def test_the_board_is_ranked_by_raw_psnr_and_failed_entries_stand_apart():
+    page = index(
+        failed("f2"), entry("c", 28.0), entry("bare"), entry("a", 30.0), failed("f1"), entry("b", 29.0)
+    )  # fmt: skip
+    assert [row[:2] for row in board(page)] == [["1", "Aa"], ["2", "Bb"], ["3", "Cc"], [MISSING, "BAREbare"]]
+    assert "3 submissions scored, 2 failed." in page.one("p", "lede").text
+    assert "A leads with 30.00 dB" in page.one("p", "lede").text
+    rows = page.section("failed").one("tbody").all("tr")
+    assert [row.one("a").text for row in rows] == ["F1", "F2"]
+
+
+def test_ties_share_a_rank_and_go_by_name():
+    page = index(entry("d", 29.0), entry("c", 30.0), entry("a", 30.0), entry("b", 31.0), entry("e", 28.0))
+    assert [(row[0], row[1][0]) for row in board(page)] == [("1", "B"), ("2", "A"), ("2", "C"), ("4", "D"), ("5", "E")]
+
+
+def test_more_digits_than_are_shown_still_rank():
+    page = index(entry("a", 30.001), entry("b", 30.002))
+    assert [(row[0], row[1][0], row[2]) for row in board(page)] == [("1", "B", "30.00"), ("2", "A", "30.00")]
+
+
+def test_ranking_follows_raw_bytes_not_dequantised_values():
+    clipped, unclipped = entry("a", 29.0), entry("b", score=score(21.0, psnr_dequantised_db=31.0, psnr_fp32_db=31.0))
+    finished, stopped_ = ranked(results(unclipped, clipped))
+    assert [e.name for e in finished] == ["a", "b"]
+    assert stopped_ == []
+
+
+def test_a_failed_entry_that_was_scored_is_not_ranked():
+    page = index(entry("a", 29.0), stopped("broken"))
+    assert [row[1] for row in board(page)] == ["Aa"]
+    assert page.section("failed").one("tbody").all("tr")[0].one("span", "name").text == "broken"
+
+
+def test_a_failed_row_has_stage_kind_and_reason():
+    page = index(failed("f", "quantise", "timeout", "It took over 600 s & was <stopped>."))
+    cells = page.section("failed").one("tbody").all("td")
+    assert [cell.text.strip() for cell in cells] == ["quantise", "timeout", "It took over 600 s & was <stopped>."]
+
+
+def test_a_long_reason_is_cut_on_the_front_page_and_whole_on_its_own():
+    reason = "reason " * 100
+    evaluation = failed("f", reason=reason)
+    found = index(evaluation).section("failed").one("tbody").all("td")[2]
+    assert found.text.startswith(reason[:260])
+    assert len(found.text) < 300
+    assert found.one("a").attributes["href"] == "entries/f.html#failure"
+    page = page_of(evaluation)
+    assert page.one("pre").text == reason
+    assert "Stopped at export." in page.one("p", "lede").text
+
+
+def test_without_failures_there_is_no_such_section():
+    assert all(n.attributes.get("aria-labelledby") != "failed" for n in index(entry("a", 29.0)).all("section"))
+
+
+# Figures
+
+
+def test_figures_of_a_board_row():
+    evaluation = entry(
+        "a", score=score(29.5, psnr_fp32_db=30.25, psnr_dequantised_db=29.0, ssim_raw=0.87654),
+        latency=(latency(50.0, 52.0, 60.0), latency(99.0), latency(120.25, precision="fp32")),
+        check=checked("pass", "pass", "warn", "fail", "skip"), findings=(finding("error"), finding("info")),
+    )  # fmt: skip
+    page = index(evaluation)
+    expected = {
+        "psnr_raw": "29.50", "ssim_raw": "0.8765", "psnr_fp32": "30.25", "drop": "0.75", "psnr_dequantised": "29.00",
+        "gap": "\N{MINUS SIGN}0.50", "runtime_int8": "52.0", "runtime_fp32": "120.2", "parameters": "42.5",
+        "macs": "9.77", "size": "56.7", "rules": "2/51 fail, 1 warn, 1 skip", "findings": "21 error, 1 info",
+    }  # fmt: skip
+    assert set(expected) == {column.id for column in COLUMNS}
+    assert {column: cell(page, 0, column).text for column in expected} == expected
+
+
+def test_figures_that_were_not_measured_are_en_dashes_never_zeros():
+    page = index(entry("bare"))
+    zero = {"findings"}  # of these none is known
+    for column in COLUMNS:
+        found = cell(page, 0, column.id)
+        assert found.text == ("0" if column.id in zero else MISSING)
+        assert found.attributes["data-value"] == ("0" if column.id in zero else "")
+    assert cell(page, 0, "rank").text == MISSING
+    single = page_of(entry("bare"))
+    assert single.one("div", "psnr_raw").one("dd").text == MISSING
+    for words in ("Not scored.", "Not checked.", "Not timed.", "Nothing was converted."):
+        assert words in single.text
+    assert not re.search(r"\b(None|nan|inf|Undefined)\b", single.one("main").text.replace("None.", ""))
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (None, ".2f", "–"),
+        (float("nan"), ".2f", "–"),
+        (float("inf"), ".2f", "–"),
+        (0.0, ".2f", "0.00"),
+        (-0.004, "z.2f", "0.00"),
+        (-1.5, ".1f", "\N{MINUS SIGN}1.5"),
+        (12345.678, ",.1f", "12,345.7"),
+        (1e-7, ".2g", "1e\N{MINUS SIGN}07"),
+    ],
+)
+def test_numbers_are_written_for_people(value, form, text):
+    assert number(value, form) == text
+
+
+def test_an_image_without_a_figure_leaves_the_mean_out():
+    """PSNR of identical images is infinite, and stored as none."""
+    one = score(30.0, ("a",)).images[0]
+    other = msgspec.structs.replace(one, name="b", figures=one.figures | {"psnr_raw_db": None})
+    evaluation = entry("e", score=msgspec.structs.replace(score(), images=(one, other)))
+    table = page_of(evaluation).section("images")
+    column = 1 + [figure.key for figure in FIGURES].index("psnr_raw_db")
+    rows = [[c.text for c in row.walk() if c.tag in {"th", "td"}] for row in table.all("tr")[1:]]
+    assert [row[column] for row in rows] == ["30.000", MISSING, MISSING]
+    other_column = 1 + [figure.key for figure in FIGURES].index("psnr_fp32_db")
+    assert [row[other_column] for row in rows] == ["30.000", "30.000", "30.000"]
+
+
+def test_the_image_table_has_every_figure_with_its_unit():
+    heads = page_of(complete()).section("images").one("thead").all("th")
+    assert len(heads) == 1 + len(FIGURES)
+    for head, figure in zip(heads[1:], FIGURES, strict=True):
+        assert head.text.startswith(figure.metric.title)
+        assert head.text.endswith(figure.metric.unit)
+
+
+def test_the_best_of_each_column_is_marked_and_only_where_there_is_a_choice():
+    page = index(entry("a", 30.0, 60.0), entry("b", 29.0, 40.0), entry("c", 30.0))
+    best = {column.id: [("best" in cell(page, row, column.id).classes) for row in range(3)] for column in COLUMNS}
+    assert best["psnr_raw"] == [True, True, False]  # a and c, then b
+    assert best["runtime_int8"] == [False, False, True]
+    assert best["drop"] == best["ssim_raw"] == best["rules"] == best["runtime_fp32"] == [False] * 3
+
+
+def test_the_headline_is_the_first_report_of_its_precision_with_samples():
+    first, second = latency(50.0), latency(40.0)
+    evaluation = entry("a", latency=(latency(90.0, precision="fp32"), latency(), first, second))
+    assert headline(evaluation, "int8") is first
+    assert headline(entry("b", latency=(latency(),)), "int8") is None
+
+
+def test_the_latency_table_has_median_and_deciles():
+    samples = [float(n) for n in range(101, 112)]
+    row = page_of(entry("a", latency=(latency(*samples), latency(7.0)))).section("latency").one("tbody").all("tr")
+    assert [c.text for c in row[0].all("td")] == ["INT8", "made up", "2", "106.0", "102.0", "110.0", "1", "11"]
+    assert [c.text for c in row[1].all("td")] == ["INT8", "made up", "2", "7.0", MISSING, MISSING, "1", "1"]
+
+
+@pytest.mark.parametrize(("dequantised", "alert"), [(30.4, False), (30.6, True), (29.4, True), (30.0, False)])
+def test_a_gap_between_raw_and_dequantised_is_flagged_beyond_half_a_decibel(dequantised, alert):
+    page = index(entry("a", score=score(30.0, psnr_dequantised_db=dequantised)))
+    assert bool(cell(page, 0, "gap").all("span", "alert")) == alert
+
+
+def test_entries_with_errors_or_warnings_are_told_gravest_first():
+    page = index(
+        entry("warned", 31.0, findings=(finding("warning"),)), entry("fine", 30.0, findings=(finding("info"),)),
+        entry("wrong", 29.0, findings=(finding("info"), finding("error"), finding("warning"))),
+    )  # fmt: skip
+    cases = page.section("cases").all("article", "case")
+    assert [case.one("h3").text for case in cases] == ["WRONG", "WARNED"]
+    assert [len(case.all("article", "finding")) for case in cases] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "cautions"),
+    [({}, 0), ({"dataset": "Set14"}, 1), ({"shave": 4}, 1), ({"method": "overlapping tiles"}, 1)],
+)
+def test_scores_not_taken_alike_are_flagged(changes, cautions):
+    other = entry("b", score=msgspec.structs.replace(score(), **changes))
+    assert len(index(entry("a", 29.0), other).all("p", "caution")) == cautions
+
+
+def test_runtimes_not_taken_alike_are_flagged():
+    other = entry("b", 29.0, latency=(latency(50.0, backend="phone"),))
+    (caution,) = index(entry("a", 29.0, 50.0), other).all("p", "caution")
+    assert "Runtimes were not all taken alike." in caution.text
+
+
+@pytest.mark.parametrize(
+    ("created", "shown"),
+    [
+        ("2021-06-01T12:30:00+00:00", "2021-06-01 12:30 UTC"),
+        ("2021-06-01T14:30:00+02:00", "2021-06-01 12:30 UTC"),
+        ("yesterday", "yesterday"),
+    ],
+)
+def test_the_moment_of_measuring_is_told_in_utc(created, shown):
+    assert f"Measured{shown}" in index(created=created).one("header", "masthead").text
+
+
+# The plot
+
+
+def marks(page: Node, size: str = "wide") -> dict[str, tuple[float, float]]:
+    """Where the INT8 point of each entry is, by its title."""
+    found = {}
+    for mark in page.one("svg", size).all("a", "mark"):
+        point = mark.all("circle")[-1]
+        found[mark.one("title").text.partition(":")[0]] = (float(point.attributes["cx"]), float(point.attributes["cy"]))
+    return found
+
+
+@pytest.mark.parametrize("size", ["wide", "narrow"])
+def test_faster_is_left_and_better_is_up(size):
+    found = marks(index(entry("slow", 31.0, 100.0), entry("mid", 30.0, 60.0), entry("fast", 28.0, 40.0)), size)
+    (slow_x, slow_y), (mid_x, mid_y), (fast_x, fast_y) = found["SLOW"], found["MID"], found["FAST"]
+    assert fast_x < mid_x < slow_x
+    assert fast_y > mid_y > slow_y
+    # Up to a factor of four in runtime both axes are linear.
+    assert (slow_x - mid_x) / (mid_x - fast_x) == pytest.approx(2, abs=0.02)
+    assert (mid_y - slow_y) / (fast_y - mid_y) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_wide_range_of_runtimes_is_drawn_logarithmically():
+    page = index(entry("a", 31.0, 1000.0), entry("b", 30.0, 100.0), entry("c", 28.0, 10.0))
+    (a, _), (b, _), (c, _) = (marks(page)[name] for name in "ABC")
+    assert a - b == pytest.approx(b - c, abs=0.2)
+    assert "Runtime, ms, logarithmic" in page.one("svg", "wide").text
+
+
+def test_all_that_is_drawn_lies_within_the_frame(site):
+    for size in ("wide", "narrow"):
+        drawing = site[INDEX].one("svg", size)
+        _, _, width, height = map(float, drawing.attributes["viewbox"].split())
+        for circle in drawing.all("circle"):
+            assert 0 <= float(circle.attributes["cx"]) <= width
+            assert 0 <= float(circle.attributes["cy"]) <= height
+
+
+def test_the_front_names_what_no_other_entry_beats():
+    page = index(
+        entry("best", 31.0, 100.0), entry("beaten", 30.0, 120.0), entry("fast", 28.0, 40.0), entry("twin", 28.0, 41.0)
+    )
+    description = page.one("svg", "wide").one("desc").text
+    assert "4 entries" in description
+    assert re.findall(r"[A-Z]{4,}", description.partition("fastest first:")[2]) == ["FAST", "BEST"]
+
+
+def test_what_cannot_be_drawn_is_named():
+    page = index(
+        entry("a", 30.0, 50.0), entry("untimed", 29.0), entry("unscored", None, 20.0), entry("zero", 28.0, 0.0)
+    )
+    assert set(marks(page)) == {"A"}
+    assert "for want of a score or a runtime: UNTIMED, ZERO, UNSCORED." in " ".join(page.one("figcaption").text.split())
+
+
+def test_without_points_there_is_no_plot():
+    assert index(entry("a", 30.0), entry("b")).all("svg") == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_equal_points_do_not_break_the_plot(count):
+    page = index(*(entry(f"entry{n}", 30.0, 50.0) for n in range(count)))
+    assert len(page.one("svg", "wide").all("a", "mark")) == count
+
+
+# File names
+
+NAMES = st.lists(
+    st.one_of(
+        st.text(max_size=12),
+        st.sampled_from(["a", "A", "a_", ".", "..", "", "../../etc/passwd", "a/b", "a b", "a-b", "ß", "SS", "x" * 300]),
+    ),
+    min_size=1, max_size=8, unique=True,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(names=NAMES)
+def test_every_name_gets_a_page_of_its_own(names):
+    pages = render(results(*(entry(name, 30.0) for name in names)))
+    paths = [path for path in pages if path != INDEX]
+    assert len({str(path).casefold() for path in paths}) == len(names)
+    for path in paths:
+        assert re.fullmatch(r"entries/[A-Za-z0-9._-]+\.html", str(path))
+        assert path.stem.strip(".")
+        assert len(path.name) < 200
+    linked = {node.attributes["href"] for node in parsed(pages[INDEX]).section("ranking").one("tbody").all("a")}
+    assert linked == {str(path) for path in paths}
+
+
+def test_plain_names_are_kept():
+    assert {str(path) for path in render(results(entry("abpn_v2.1-x"), failed("other")))} == {
+        "index.html", "entries/abpn_v2.1-x.html", "entries/other.html",
+    }  # fmt: skip
+
+
+def test_names_that_a_file_system_confuses_get_different_pages():
+    paths = {str(path).casefold() for path in render(results(entry("ABPN", 30.0), entry("abpn", 30.0)))}
+    assert len(paths) == 3
+
+
+def test_a_name_may_look_like_the_page_of_another():
+    """``a b`` is hashed; an entry may be called what it is hashed to."""
+    (taken,) = (path.stem for path in render(results(entry("a b"))) if path != INDEX)
+    assert len(render(results(entry("a b"), entry(taken)))) == 3

@@ -88,7 +88,7 @@ def _traced(network: Any, probe: Array, folder: Path) -> tuple[onnx.ModelProto, 
         expected = network(given)
     if not isinstance(expected, torch.Tensor):
         raise ModelContractError(f"the network returns {type(expected).__name__}; expected one tensor")
-    _require_shape(tuple(expected.shape))
+    _require_image(expected.numpy())
     path = folder / "traced.onnx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer's advice is to its developers, not to entrants
@@ -116,7 +116,7 @@ def _from_onnx(request: ExportRequest, probe: Array, folder: Path) -> Source:
         model = _canonical(given, layout)
         try:
             expected = _run(model, probe)
-            _require_shape(expected.shape)
+            _require_image(expected)
             return model, f"onnx as submitted, {layout}", expected, False
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
             failures.append(f"{layout}: {str(error).splitlines()[0][:200]}")
@@ -130,9 +130,11 @@ _SOURCES: dict[Kind, Callable[[ExportRequest, Array, Path], Source]] = {
 }
 
 
-def _require_shape(shape: tuple[int, ...]) -> None:
-    if shape != OUTPUT_SHAPE:
-        raise ModelContractError(f"the network maps {INPUT_SHAPE} to {shape}; expected {OUTPUT_SHAPE}")
+def _require_image(output: Array) -> None:
+    if output.shape != OUTPUT_SHAPE:
+        raise ModelContractError(f"the network maps {INPUT_SHAPE} to {output.shape}; expected {OUTPUT_SHAPE}")
+    if not np.isfinite(output).all():
+        raise ModelContractError("the network's output has NaN or infinite values on a photograph; look at its weights")
 
 
 def _true_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

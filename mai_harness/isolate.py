@@ -68,7 +68,10 @@ def unpack(reply: Reply, report: type[R]) -> R:
     """
     if reply.report is None:
         raise StageFailed(reply.error or "no reason was given", reply.kind)
-    return msgspec.convert(reply.report, report)
+    try:
+        return msgspec.convert(reply.report, report)
+    except msgspec.ValidationError as error:
+        raise StageFailed(f"its report makes no sense: {error}") from None
 
 
 def stored_reply(folder: Path) -> Reply | None:

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mai_harness.errors import ModelContractError
-from mai_harness.interpreter import TFLiteModel, as_dequantised_pixels, as_raw_pixels
+from mai_harness.interpreter import Pixels, TFLiteModel, as_dequantised_pixels, as_raw_pixels
 from mai_harness.metrics import psnr
 from mai_harness.records import LR_FRAME, SCALE, CalibrationFrame, Parity, QuantiseReport, Record
-from mai_harness.tflite_graph import with_dynamic_frame
+from mai_harness.tflite_graph import with_dynamic_frame, with_ranges
 
 STATIC_FILE, DYNAMIC_FILE, FLOAT_FILE = "model.tflite", "model_none.tflite", "float32.tflite"
 INPUT_SHAPE = (1, *LR_FRAME, 3)
@@ -51,12 +51,12 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
     """
     network, keep_alive = _READERS[request.kind](Path(request.path), folder)
     frames = [np.load(frame.path)[None].astype(np.float32) for frame in request.calibration]
-    _convert(_traced(network, None), keep_alive, folder / FLOAT_FILE)
+    converter = _converter(network, keep_alive)
+    (folder / FLOAT_FILE).write_bytes(_converted(converter, "to float TFLite"))
     float32 = TFLiteModel(folder / FLOAT_FILE)
-    outputs = [float32.run(frame[0].astype(np.uint8)) for frame in frames]
+    outputs = [_finite(float32.run(frame[0].astype(np.uint8))) for frame in frames]
     clipped = _stays_within(float32, PIXEL_RANGE)
-    fixed = _traced(network, PIXEL_RANGE if clipped else None, fix_input=True)
-    _convert(fixed, keep_alive, folder / STATIC_FILE, frames)
+    (folder / STATIC_FILE).write_bytes(_full_integer(converter, frames, PIXEL_RANGE if clipped else None))
     int8 = TFLiteModel(folder / STATIC_FILE)
     obstacle = _write_dynamic(int8, folder)
     reference = as_dequantised_pixels(outputs[0], float32.output)
@@ -87,6 +87,7 @@ def _from_onnx(path: Path, folder: Path) -> tuple[Network, Any]:
         model = onnx2tf.convert(
             onnx_graph=onnx.load(path), disable_model_save=True, non_verbose=True, not_use_onnxsim=True,
             output_folder_path=str(folder / "onnx2tf"),
+            replace_to_pseudo_operators=["erf"],  # TFLite has none; the formula is exact to 2e-7
         )  # fmt: skip
     finally:
         Path(name).unlink(missing_ok=True)
@@ -165,54 +166,62 @@ def _in_nhwc(network: Network, shape: Any) -> Network:
 # Conversion
 
 
-def _traced(network: Network, output_range: tuple[float, float] | None, *, fix_input: bool = False) -> Any:
-    """A concrete function; ranges that are known beforehand are set by fake quantisation, the others are calibrated."""
+def _converter(network: Network, keep_alive: Any) -> Any:
     import tensorflow as tf
 
     def call(x: Any) -> Any:
-        y = network(_fixed(x, PIXEL_RANGE) if fix_input else x)
+        y = network(x)
         if isinstance(y, list | tuple | dict):
             raise ModelContractError(f"the network returns {len(y)} tensors; expected one image")
-        y = tf.cast(y, tf.float32)
-        return _fixed(y, output_range) if output_range else y
+        return tf.cast(y, tf.float32)
 
     spec = tf.TensorSpec(INPUT_SHAPE, tf.float32, name="input")
     try:
-        function = tf.function(call, input_signature=[spec]).get_concrete_function()
+        function = tf.function(call, input_signature=[spec], autograph=False).get_concrete_function()
     except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise ModelContractError(f"the network does not run at 360x640: {_last_line(error)}") from None
+        raise ModelContractError(f"the network does not run at 360x640: {_gist(error)}") from None
     shape = function.structured_outputs.shape
     if shape.rank is None or not shape.is_compatible_with(OUTPUT_SHAPE):
         raise ModelContractError(f"the network maps {INPUT_SHAPE} to {tuple(shape)}; expected {OUTPUT_SHAPE}")
-    return function
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], keep_alive)
 
 
-def _fixed(x: Any, limits: tuple[float, float]) -> Any:
+def _full_integer(converter: Any, frames: list[Array], result: tuple[float, float] | None) -> bytes:
+    """INT8 with per-channel weights, uint8 in and out.
+
+    The converter is stopped after calibration, so that ranges known beforehand can be set: the input's, and the
+    output's if ``result`` gives it. Fake quantisation nodes would do neither: beside calibration, the one at the
+    output passes its own range on to the tensor before it (a network ending in ``clip(x, 0, 1) * 255`` loses 20 dB).
+    """
     import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
+    from tensorflow.lite.python.util import modify_model_io_type
 
-    return tf.quantization.fake_quant_with_min_max_args(x, *limits, num_bits=8)
-
-
-def _convert(function: Any, keep_alive: Any, path: Path, calibration: list[Array] | None = None) -> None:
-    import tensorflow as tf
-
-    trackable = keep_alive if isinstance(keep_alive, tf.Module) or hasattr(keep_alive, "_trackable_children") else None
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], trackable)
-    if calibration is not None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([frame] for frame in calibration)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.uint8
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([frame] for frame in frames)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter._experimental_calibrate_only = True
+    calibrated = with_ranges(_converted(converter, "to full-integer INT8"), PIXEL_RANGE, result)
     try:
-        path.write_bytes(converter.convert())
+        model: bytes = modify_model_io_type(mlir_quantize(calibrated), tf.uint8, tf.uint8)
     except Exception as error:
-        what = "to float TFLite" if calibration is None else "to full-integer INT8"
-        raise ModelContractError(f"TensorFlow cannot convert the network {what}: {_last_line(error)}") from None
+        raise ModelContractError(f"TensorFlow cannot quantise the network: {_gist(error)}") from None
+    return model
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__
+def _converted(converter: Any, what: str) -> bytes:
+    try:
+        model: bytes = converter.convert()
+    except Exception as error:
+        raise ModelContractError(f"TensorFlow cannot convert the network {what}: {_gist(error)}") from None
+    return model
+
+
+def _gist(error: Exception) -> str:
+    """What a person can use of TensorFlow's pages of text: its own 'error:' lines, or else the last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    told = [line.rpartition("error: ")[2] for line in lines if "error: " in line]
+    return "; ".join(dict.fromkeys(told or lines[-1:]))[:300]
 
 
 # Checks
@@ -231,6 +240,12 @@ def _stays_within(model: TFLiteModel, limits: tuple[float, float]) -> bool:
         if not (limits[0] <= output.min() and output.max() <= limits[1]):
             return False
     return True
+
+
+def _finite(output: Pixels) -> Pixels:
+    if not np.isfinite(output).all():
+        raise ModelContractError("the network's output has NaN or infinite values on a photograph; look at its weights")
+    return output
 
 
 def _write_dynamic(int8: TFLiteModel, folder: Path) -> str:

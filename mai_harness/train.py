@@ -80,7 +80,7 @@ def train_submission(request: TrainRequest, folder: Path) -> TrainReport:
     weights = folder / WEIGHTS_FILE
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
     return TrainReport(
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         recipe=request.recipe,
         images=len(pairs),
         images_sha256=_digest(pairs),

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from mai_harness.networks import ABPN, FSRCNN, Bicubic
-from mai_harness.rewrites import rewrite
+from mai_harness.rewrites import PASSES, rewrite
 
 Array = npt.NDArray[np.float32]
 SHAPE = (1, 3, 8, 12)
@@ -36,6 +36,8 @@ class Net(nn.Module):
         for name, layer in layers.items():
             self.add_module(name, layer)
         for layer in layers.values():
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()  # tables of cases are built before the seed is set
             if isinstance(layer, nn.BatchNorm2d | nn.PReLU):
                 for value in [*layer.parameters(), *layer.buffers()]:
                     value.data.copy_(torch.rand(value.shape) + 0.5)
@@ -195,7 +197,7 @@ WAYS: dict[str, tuple[str, Callable[[Net, Tensor], Tensor], dict[str, nn.Module]
     "PReLU of one slope": ("Conv PRelu DCR", lambda n, x: n.shuffle(n.prelu(n.conv(x))), {"prelu": nn.PReLU()}),
     "clip before": ("Conv Clip DCR", lambda n, x: n.shuffle(n.conv(x).clamp(0, 255)), {}),
     "clip after": ("Conv Clip DCR", lambda n, x: n.shuffle(n.conv(x)).clamp(0, 255), {}),
-    "folded BatchNorm": ("Conv DCR", lambda n, x: n.shuffle(n.norm(n.conv(x))), {"norm": nn.BatchNorm2d(27)}),
+    "folded BatchNorm": ("Div Conv DCR", lambda n, x: n.shuffle(n.norm(n.conv(x / 8))), {"norm": nn.BatchNorm2d(27)}),
     "BatchNorm": (
         "Conv Relu BatchNormalization DCR",
         lambda n, x: n.shuffle(n.norm(n.conv(x).relu())),
@@ -276,6 +278,13 @@ def test_abpn_says_what_was_done():
         "order of channels: permuted in Add, Conv instead of by Gather",
         "copies of channels: Unsqueeze, Tile, Reshape, Gather to Concat",
     )
+
+
+def test_every_pass_says_what_it_is_and_fires_on_abpn_as_exported():
+    _, changes = rewrite(exported(ABPN(features=4, layers=1), simplified=False))
+    assert all(row.apply.__doc__ for row in PASSES)
+    assert {change.split(":")[0] for change in changes} == {row.title for row in PASSES}
+    assert len({row.id for row in PASSES}) == len(PASSES)
 
 
 def test_bicubic_is_one_convolution_and_one_depth_to_space():

@@ -183,8 +183,8 @@ class ScoreReport(Record, frozen=True):
     images: tuple[ImageScore, ...]
 
     def mean(self, figure: str) -> float | None:
-        """Mean of one figure over the images; ``None`` if any image has none."""
-        values = [image.figures[figure] for image in self.images]
+        """Mean of one figure over the images; ``None`` if any image has none, as in results older than the figure."""
+        values = [image.figures.get(figure) for image in self.images]
         known = [value for value in values if value is not None]
         return statistics.fmean(known) if known and len(known) == len(values) else None
 

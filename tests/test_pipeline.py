@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -32,9 +33,13 @@ class Network(nn.Module):
 """
 
 
+# Steps of a few pixels are done before two threads have met.
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
 def harness(cwd: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mai_harness", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=cwd, env=ONE_THREAD, capture_output=True, text=True, check=False)
 
 
 def evaluate(cwd: Path, *more: object) -> subprocess.CompletedProcess[str]:
@@ -68,7 +73,7 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(place) -> dict:
-    done = evaluate(place, "--stage-timeout", "100")
+    done = evaluate(place, "--stage-timeout", "45")
     assert done.returncode == 0, done.stderr
     return {entry["name"]: entry for entry in json.loads(done.stdout)["submissions"]}
 
@@ -119,7 +124,7 @@ def test_the_page_shows_all_and_escapes(place, first):
 
 
 def test_a_second_run_repeats_nothing(place, first):
-    done = evaluate(place, "--stage-timeout", "100")
+    done = evaluate(place, "--stage-timeout", "45")
     again = {entry["name"]: entry for entry in json.loads(done.stdout)["submissions"]}
     assert again == first
     started = [line for line in done.stderr.splitlines() if not line.startswith("data: photos")]
@@ -127,7 +132,7 @@ def test_a_second_run_repeats_nothing(place, first):
 
 
 def test_one_submission_alone_keeps_the_others_rows(place, first):
-    done = evaluate(place, "clip", "--stage-timeout", "100")
+    done = evaluate(place, "clip", "--stage-timeout", "45")
     assert {entry["name"] for entry in json.loads(done.stdout)["submissions"]} == set(first)
 
 
@@ -173,7 +178,9 @@ def test_training_goes_on_after_a_kill_and_writes_its_card(tmp_path):
     Image.fromarray(pixels).save(data / "noise.png")
     torch_submission(tmp_path, "net", "[train]\nsteps = 1200\nbatch = 1\npatch = 8\nseed = 3\n")
     command = [sys.executable, "-m", "mai_harness", "train", "net", "--data", "data"]
-    run = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run = subprocess.Popen(
+        command, cwd=tmp_path, env=ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     for line in run.stdout or ():
         if "step 600" in line:
             break

@@ -500,6 +500,8 @@ def main() -> NoReturn:
         _fail("interrupted; the same command goes on where it was", INTERRUPTED)
     except BrokenPipeError:
         sys.exit(NO)
+    except OSError as error:  # a full disk, a folder that cannot be written
+        _fail(str(error), MISUSE)
     sys.exit(code if isinstance(code, int) else 0)
 
 

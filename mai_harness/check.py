@@ -146,7 +146,7 @@ def _run(path: Path, probe: Image) -> npt.NDArray[Any] | str:
 def single_tensors(evidence: Evidence) -> Verdict:
     """One image goes in and one comes out."""
     counts = len(evidence.graph.inputs), len(evidence.graph.outputs)
-    found = f"{counts[0]} inputs, {counts[1]} outputs"
+    found = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in zip(counts, ("input", "output"), strict=True))
     return Verdict("pass", found) if counts == (1, 1) else Verdict("fail", found, "keep the LR input and the HR output")
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,10 +48,14 @@ def discover(root: Path) -> tuple[list[Submission], list[Rejection]]:
         if path.name.startswith((".", "_")) or path.suffix == ".md":
             continue
         try:
+            path.name.encode()  # names go into JSON and pages
             submission = read_submission(path)
             if any(other.name == submission.name for other in found):
                 raise InvalidSubmission(f"another submission is already named {submission.name!r}; rename one")
             found.append(submission)
+        except UnicodeEncodeError:
+            name = os.fsencode(path).decode("utf-8", "replace").rpartition("/")[2]
+            rejected.append(Rejection(name=name, reason="its name is not UTF-8; rename it"))
         except (InvalidSubmission, OSError) as error:
             rejected.append(Rejection(name=path.name, reason=str(error)))
     return found, rejected

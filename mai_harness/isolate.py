@@ -18,7 +18,8 @@ import msgspec
 from mai_harness.errors import HarnessError, StageFailed
 from mai_harness.records import Record
 
-MEMORY_LIMIT_BYTES = 12 << 30
+_PHYSICAL_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+MEMORY_LIMIT_BYTES = min(12 << 30, _PHYSICAL_BYTES * 3 // 4)
 FILE_LIMIT_BYTES = 8 << 30
 LOG = "log.txt"
 REPLY = "reply.json"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -144,6 +145,7 @@ class Workshop:
 _FUNCTIONS = {"train": "train_submission"}
 
 
+@cache
 def _code_fingerprint() -> bytes:
     digest = hashlib.sha256(msgspec.json.encode(versions()))
     package = Path(__file__).parent
@@ -341,9 +343,12 @@ def evaluate(settings: Settings, names: Sequence[str], tell: Tell) -> Results:
         rejections = []
     dataset = find_dataset(settings.data)
     with locked(settings):
-        workshop = Workshop(settings, tell)
-        prepared = prepare(workshop, dataset)
-        done = {s.name: evaluate_one(workshop, s, dataset, prepared) for s in submissions}
+        prepared = prepare(Workshop(settings, tell), dataset)
+        done = {}
+        for index, submission in enumerate(submissions, 1):
+            place = f"[{index}/{len(submissions)}]"
+            workshop = Workshop(settings, lambda line, place=place: tell(f"{place} {line}"))  # type: ignore[misc]
+            done[submission.name] = evaluate_one(workshop, submission, dataset, prepared)
     done |= {r.name: _rejected(r) for r in rejections}
     return Results(
         schema_version=SCHEMA_VERSION,

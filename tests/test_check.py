@@ -44,7 +44,7 @@ def result(case: Evidence, rule: str) -> RuleResult:
 
 # rule, status, a word that must be among what was found, evidence
 CASES = [
-    ("single", "pass", "1 inputs", evidence()),
+    ("single", "pass", "1 input, 1 output", evidence()),
     ("single", "fail", "2 outputs", evidence(outputs=(1, 2))),
     ("input-shape", "pass", "1x360x640x3", evidence()),
     ("input-shape", "warn", "dynamic", evidence(source=(1, -1, -1, 3))),

@@ -1,5 +1,7 @@
 """Everything that can be dropped into ``submissions/``, and what is said of the rest."""
 
+import os
+
 import pytest
 
 from mai_harness.discover import discover, named, read_submission
@@ -100,9 +102,10 @@ def test_rejections_do_not_hide_the_others(tmp_path):
     (tmp_path / ".hidden").write_bytes(b"x")
     (tmp_path / "README.md").write_bytes(b"x")
     (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / os.fsdecode(b"caf\xe9.onnx")).write_bytes(b"x")
     found, rejected = discover(tmp_path)
     assert [s.name for s in found] == ["good", "net"]
-    assert {r.name for r in rejected} == {"empty", "net", "good.onnx", "loop"}
+    assert {r.name for r in rejected} == {"empty", "net", "good.onnx", "loop", "caf\N{REPLACEMENT CHARACTER}.onnx"}
     assert "already named 'good'" in next(r.reason for r in rejected if r.name == "good.onnx")
 
 

@@ -9,7 +9,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import click
 
@@ -17,8 +17,10 @@ from mai_harness import __version__
 from mai_harness.errors import HarnessError, StageFailed
 
 if TYPE_CHECKING:
+    from mai_harness.datasets import Dataset
     from mai_harness.pipeline import Converted, Settings, Workshop
-    from mai_harness.records import Results, RuleResult, Submission
+    from mai_harness.prepare import Prepared
+    from mai_harness.records import Model, Results, RuleResult, Submission
 
 F = TypeVar("F", bound=Callable[..., Any])
 NO = 1
@@ -127,18 +129,26 @@ def _workshop(settings: "Settings") -> "Workshop":
     return Workshop(settings, _tell)
 
 
-def _converted(settings: "Settings", submission: "Submission") -> tuple["Workshop", "Converted", Any, Any]:
-    """The workshop, the submission's TFLite files, the data set and what was prepared of it."""
+class _Ready(NamedTuple):
+    """What a command needs that works on a submission's TFLite files."""
+
+    workshop: "Workshop"
+    converted: "Converted"
+    dataset: "Dataset"
+    prepared: "Prepared"
+
+
+def _ready(settings: "Settings", submission: "Submission") -> _Ready:
     from mai_harness import pipeline
     from mai_harness.datasets import find_dataset
 
     workshop, dataset = _workshop(settings), find_dataset(settings.data)
     prepared = pipeline.prepare(workshop, dataset)
     if submission.kind == "tflite":
-        return workshop, pipeline.as_submitted(submission), dataset, prepared
+        return _Ready(workshop, pipeline.as_submitted(submission), dataset, prepared)
     done = pipeline.Converted()
     pipeline.convert(workshop, submission, prepared, done)
-    return workshop, done, dataset, prepared
+    return _Ready(workshop, done, dataset, prepared)
 
 
 # The commands
@@ -275,7 +285,7 @@ def convert(target: str, as_json: bool, **given: Any) -> None:
 
     settings, submission = _find(_settings(**given), target)
     with pipeline.locked(settings):
-        _, done, _, _ = _converted(settings, submission)
+        done = _ready(settings, submission).converted
     model = done.files
     lines = [f"{kind}: {path}" for kind, path in _named_files(model) if path]
     for report in (done.export, done.quantise):
@@ -290,7 +300,7 @@ def convert(target: str, as_json: bool, **given: Any) -> None:
     _answer(as_json, value, "\n".join(lines))
 
 
-def _named_files(model: Any) -> list[tuple[str, str | None]]:
+def _named_files(model: "Model") -> list[tuple[str, str | None]]:
     return [("model.tflite", model.static), ("model_none.tflite", model.dynamic), ("float32.tflite", model.float32)]
 
 
@@ -311,7 +321,7 @@ def check(target: str, as_json: bool, **given: Any) -> None:
         if submission.kind == "tflite":
             workshop, done = _workshop(settings), pipeline.as_submitted(submission)
         else:
-            workshop, done, _, _ = _converted(settings, submission)
+            workshop, done = _ready(settings, submission)[:2]
         report = pipeline.check(workshop, submission, done)
     value = {"name": submission.name, "passed": not report.failed, **msgspec.structs.asdict(report)}
     _answer(as_json, value, "\n".join(map(_rule_line, report.rules)))
@@ -335,8 +345,8 @@ def score(target: str, as_json: bool, **given: Any) -> None:
     settings, submission = _find(_settings(**given), target)
     _tell_data(settings)
     with pipeline.locked(settings):
-        workshop, done, dataset, prepared = _converted(settings, submission)
-        report = pipeline.score(workshop, submission, done, dataset, prepared)
+        ready = _ready(settings, submission)
+        report = pipeline.score(ready.workshop, submission, ready.converted, ready.dataset, ready.prepared)
     means = {key: report.mean(key) for key in report.images[0].figures}
     rows = [[str(i), image.name, *map(_figure, image.figures.values())] for i, image in enumerate(report.images, 1)]
     rows.append(["", "mean", *map(_figure, means.values())])
@@ -362,7 +372,7 @@ def bench(target: str, as_json: bool, **given: Any) -> None:
 
     settings, submission = _find(_settings(**given), target)
     with pipeline.locked(settings):
-        workshop, done, _, _ = _converted(settings, submission)
+        workshop, done = _ready(settings, submission)[:2]
         workshop.discard(pipeline.owner_of(submission), "benchmark")
         reports = pipeline.benchmark(workshop, submission, done).latency
     lines = [

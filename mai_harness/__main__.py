@@ -476,13 +476,15 @@ class _Meter:
 
 @cli.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
+@_JSON
+def completion(shell: str, as_json: bool) -> None:
     """Print a completion script; for bash: eval "$(mai-harness completion bash)"."""
     from click.shell_completion import get_completion_class
 
     kind = get_completion_class(shell)
     if kind is not None:
-        click.echo(kind(cli, {}, "mai-harness", "_MAI_HARNESS_COMPLETE").source())
+        script = kind(cli, {}, "mai-harness", "_MAI_HARNESS_COMPLETE").source()
+        _answer(as_json, {"shell": shell, "script": script}, script)
 
 
 # Errors and exit codes

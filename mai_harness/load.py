@@ -1,6 +1,7 @@
 """Build an entrant's network. Runs only in a child process: ``model.py`` is arbitrary code."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ def _imported(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("submission_model", path)
     if spec is None or spec.loader is None:
         raise InvalidSubmission(f"{path} cannot be imported")
+    sys.path.insert(0, str(path.parent))  # model.py may import what lies beside it
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

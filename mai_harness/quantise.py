@@ -51,18 +51,20 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
     """
     network, keep_alive = _READERS[request.kind](Path(request.path), folder)
     frames = [np.load(frame.path)[None].astype(np.float32) for frame in request.calibration]
-    converter = _converter(network, keep_alive)
-    (folder / FLOAT_FILE).write_bytes(_converted(converter, "to float TFLite"))
+    function = _traced(network)
+    (folder / FLOAT_FILE).write_bytes(_converted(_converter(function, keep_alive), "to float TFLite"))
     float32 = TFLiteModel(folder / FLOAT_FILE)
     outputs = [_finite(float32.run(frame[0].astype(np.uint8))) for frame in frames]
     clipped = _stays_within(float32, PIXEL_RANGE)
-    (folder / STATIC_FILE).write_bytes(_full_integer(converter, frames, PIXEL_RANGE if clipped else None))
+    (folder / STATIC_FILE).write_bytes(
+        _full_integer(_converter(function, keep_alive), frames, PIXEL_RANGE if clipped else None)
+    )
     int8 = TFLiteModel(folder / STATIC_FILE)
     obstacle = _write_dynamic(int8, folder)
     reference = as_dequantised_pixels(outputs[0], float32.output)
     closeness = psnr(as_raw_pixels(int8.run(frames[0][0].astype(np.uint8))), reference)
     return QuantiseReport(
-        parity=_parity(request, frames[0], outputs[0]),
+        parity=(_parity(request, network, frames[0], outputs[0]),),
         calibration=tuple(frame.name for frame in request.calibration),
         psnr_int8_to_float_db=closeness if math.isfinite(closeness) else None,
         clipped_output=clipped,
@@ -166,7 +168,7 @@ def _in_nhwc(network: Network, shape: Any) -> Network:
 # Conversion
 
 
-def _converter(network: Network, keep_alive: Any) -> Any:
+def _traced(network: Network) -> Any:
     import tensorflow as tf
 
     def call(x: Any) -> Any:
@@ -183,6 +185,13 @@ def _converter(network: Network, keep_alive: Any) -> Any:
     shape = function.structured_outputs.shape
     if shape.rank is None or not shape.is_compatible_with(OUTPUT_SHAPE):
         raise ModelContractError(f"the network maps {INPUT_SHAPE} to {tuple(shape)}; expected {OUTPUT_SHAPE}")
+    return function
+
+
+def _converter(function: Any, keep_alive: Any) -> Any:
+    """A new converter: one that has converted a Keras 2 model once fails the second time."""
+    import tensorflow as tf
+
     return tf.lite.TFLiteConverter.from_concrete_functions([function], keep_alive)
 
 
@@ -260,12 +269,17 @@ def _write_dynamic(int8: TFLiteModel, folder: Path) -> str:
     return obstacle
 
 
-def _parity(request: QuantiseRequest, frame: Array, output: Array) -> tuple[Parity, ...]:
-    if request.kind != "onnx":
-        return ()
-    import onnxruntime
+def _parity(request: QuantiseRequest, network: Network, frame: Array, output: Pixels) -> Parity:
+    """How far the float TFLite file is from what it was made of, on one frame."""
+    if request.kind == "onnx":
+        import onnxruntime
 
-    session = onnxruntime.InferenceSession(request.path, providers=["CPUExecutionProvider"])
-    expected = session.run(None, {session.get_inputs()[0].name: frame.transpose(0, 3, 1, 2)})[0][0]
-    difference = float(np.abs(expected.transpose(1, 2, 0) - output).max())
-    return (Parity(before="onnx", after="tflite float32", max_abs_difference=difference),)
+        session = onnxruntime.InferenceSession(request.path, providers=["CPUExecutionProvider"])
+        expected = session.run(None, {session.get_inputs()[0].name: frame.transpose(0, 3, 1, 2)})[0]
+        expected = expected.transpose(0, 2, 3, 1)
+    else:
+        import tensorflow as tf
+
+        expected = np.asarray(network(tf.constant(frame)))
+    difference = float(np.abs(expected[0] - output).max())
+    return Parity(before=request.kind, after="tflite float32", max_abs_difference=difference)

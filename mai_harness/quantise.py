@@ -49,16 +49,14 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
     Raises:
         ModelContractError: the network cannot be read or does not map LR to HR of three times the size.
     """
-    network, keep_alive = _READERS[request.kind](Path(request.path), folder)
+    network = _READERS[request.kind](Path(request.path), folder)
     frames = [np.load(frame.path)[None].astype(np.float32) for frame in request.calibration]
     function = _traced(network)
-    (folder / FLOAT_FILE).write_bytes(_converted(_converter(function, keep_alive), "to float TFLite"))
+    (folder / FLOAT_FILE).write_bytes(_converted(_converter(function), "to float TFLite"))
     float32 = TFLiteModel(folder / FLOAT_FILE)
     outputs = [_finite(float32.run(frame[0].astype(np.uint8))) for frame in frames]
     clipped = _stays_within(float32, PIXEL_RANGE)
-    (folder / STATIC_FILE).write_bytes(
-        _full_integer(_converter(function, keep_alive), frames, PIXEL_RANGE if clipped else None)
-    )
+    (folder / STATIC_FILE).write_bytes(_full_integer(_converter(function), frames, PIXEL_RANGE if clipped else None))
     int8 = TFLiteModel(folder / STATIC_FILE)
     obstacle = _write_dynamic(int8, folder)
     reference = as_dequantised_pixels(outputs[0], float32.output)
@@ -77,7 +75,7 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
 # Readers: one row a format
 
 
-def _from_onnx(path: Path, folder: Path) -> tuple[Network, Any]:
+def _from_onnx(path: Path, folder: Path) -> Network:
     import onnx
     import onnx2tf
 
@@ -86,7 +84,7 @@ def _from_onnx(path: Path, folder: Path) -> tuple[Network, Any]:
     os.chdir(folder)
     try:
         np.save(name, np.full(shape, 0.5, np.float32))
-        model = onnx2tf.convert(
+        model: Network = onnx2tf.convert(
             onnx_graph=onnx.load(path), disable_model_save=True, non_verbose=True, not_use_onnxsim=True,
             output_folder_path=str(folder / "onnx2tf"),
             replace_to_pseudo_operators=["erf"],  # TFLite has none; the formula is exact to 2e-7
@@ -94,10 +92,10 @@ def _from_onnx(path: Path, folder: Path) -> tuple[Network, Any]:
     finally:
         Path(name).unlink(missing_ok=True)
         os.chdir(here)
-    return model, model
+    return model
 
 
-def _from_keras(path: Path, _folder: Path) -> tuple[Network, Any]:
+def _from_keras(path: Path, _folder: Path) -> Network:
     keras = _keras_for(path)
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
@@ -106,7 +104,7 @@ def _from_keras(path: Path, _folder: Path) -> tuple[Network, Any]:
             f"{path.name} cannot be loaded by Keras {keras.__version__}: {str(error).splitlines()[0][:300]}; "
             "a SavedModel folder carries layers of your own along"
         ) from None
-    return _in_nhwc(lambda x: model(x, training=False), model.inputs[0].shape), model
+    return _in_nhwc(lambda x: model(x, training=False), model.inputs[0].shape)
 
 
 def _keras_for(path: Path) -> Any:
@@ -125,7 +123,7 @@ def _keras_for(path: Path) -> Any:
     return keras
 
 
-def _from_saved_model(path: Path, _folder: Path) -> tuple[Network, Any]:
+def _from_saved_model(path: Path, _folder: Path) -> Network:
     import tensorflow as tf
 
     try:
@@ -141,13 +139,14 @@ def _from_saved_model(path: Path, _folder: Path) -> tuple[Network, Any]:
     ((name, spec),) = inputs.items()
 
     def network(x: Any) -> Any:
-        results = list(signature(**{name: tf.cast(x, spec.dtype)}).values())
+        # Through the model, since the signature alone would not keep its variables alive.
+        results = list(model.signatures["serving_default"](**{name: tf.cast(x, spec.dtype)}).values())
         return results[0] if len(results) == 1 else results
 
-    return _in_nhwc(network, spec.shape), model
+    return _in_nhwc(network, spec.shape)
 
 
-_READERS: dict[NetworkKind, Callable[[Path, Path], tuple[Network, Any]]] = {
+_READERS: dict[NetworkKind, Callable[[Path, Path], Network]] = {
     "onnx": _from_onnx,
     "keras": _from_keras,
     "saved_model": _from_saved_model,
@@ -170,6 +169,7 @@ def _in_nhwc(network: Network, shape: Any) -> Network:
 
 def _traced(network: Network) -> Any:
     import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     def call(x: Any) -> Any:
         y = network(x)
@@ -185,14 +185,14 @@ def _traced(network: Network) -> Any:
     shape = function.structured_outputs.shape
     if shape.rank is None or not shape.is_compatible_with(OUTPUT_SHAPE):
         raise ModelContractError(f"the network maps {INPUT_SHAPE} to {tuple(shape)}; expected {OUTPUT_SHAPE}")
-    return function
+    # Keras 3 keeps its variables where the converter does not look: unfrozen, they are read as nothing at all.
+    return convert_variables_to_constants_v2(function)
 
 
-def _converter(function: Any, keep_alive: Any) -> Any:
-    """A new converter: one that has converted a Keras 2 model once fails the second time."""
+def _converter(function: Any) -> Any:
     import tensorflow as tf
 
-    return tf.lite.TFLiteConverter.from_concrete_functions([function], keep_alive)
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
 
 
 def _full_integer(converter: Any, frames: list[Array], result: tuple[float, float] | None) -> bytes:

@@ -193,7 +193,8 @@ def _tell_data(settings: "Settings") -> None:
 
     dataset = find_dataset(settings.data)
     _tell(f"data: {dataset.name}, {len(dataset.pairs)} images")
-    if settings.data and (below := sets_below(settings.data)):
+    below = sets_below(settings.data) if settings.data and dataset == find_dataset(None) else []
+    if settings.data and below:
         _tell(f"      {settings.data} holds {', '.join(below)}: choose one with --data {settings.data / below[0]}")
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,30 +150,35 @@ class TFLiteModel:
         return tiled(self.run, lr, frame, radius)
 
 
-class _Strip(NamedTuple):
-    """One tile along one axis, in LR pixels."""
+class _Keep(NamedTuple):
+    """Pixels of the image that are taken from a tile, along one axis, in LR pixels."""
 
-    start: int  # of the part of the image that it shows
+    start: int
     stop: int
-    before: int  # fill in front of that part
-    keep: tuple[int, int]  # the part whose pixels are used, in image coordinates
-
-    def scaled(self, origin: int) -> slice:
-        """The used part in HR pixels, counted from ``origin``."""
-        return slice((self.keep[0] - origin) * SCALE, (self.keep[1] - origin) * SCALE)
+    origin: int  # image coordinate of the tile's first pixel
 
     @property
-    def origin(self) -> int:
-        """Image coordinate of the tile's first pixel."""
-        return self.start - self.before
+    def in_image(self) -> slice:
+        return slice(self.start * SCALE, self.stop * SCALE)
+
+    @property
+    def in_tile(self) -> slice:
+        return slice((self.start - self.origin) * SCALE, (self.stop - self.origin) * SCALE)
+
+
+class _Strip(NamedTuple):
+    """One tile along one axis: the image's row or column that each of its rows or columns shows."""
+
+    shown: npt.NDArray[np.intp]
+    keeps: tuple[_Keep, ...]
 
 
 def tiled(run: Callable[[Image], Pixels], lr: Image, frame: tuple[int, int], radius: int) -> Pixels:
     """Upscale by tiles of ``frame``; each pixel comes from a tile that shows all of its receptive field.
 
-    Tiles meet the image's border where the image does, so border pixels are those of a whole run too. An image
-    smaller than the frame is run in its corners, the rest filled by mirroring. Exact for images of at least
-    twice the radius.
+    Tiles meet the image's border where the image does, so border pixels are those of a whole run too. Of an image
+    smaller than the frame, the first half is shown from the frame's start and the second up to its end. Exact for
+    images of at least twice the radius.
 
     Args:
         run: maps (h, w, 3) uint8 of the frame's size to (3h, 3w, 3).
@@ -186,23 +191,20 @@ def tiled(run: Callable[[Image], Pixels], lr: Image, frame: tuple[int, int], rad
     """
     rows, columns = (_strips(n, t, radius) for n, t in zip(lr.shape[:2], frame, strict=True))
     result: Pixels | None = None
-    for row in rows:
-        for column in columns:
-            tile = run(_cut(lr, row, column, frame))
-            if result is None:
-                result = np.empty((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), tile.dtype)
-            result[row.scaled(0), column.scaled(0)] = tile[row.scaled(row.origin), column.scaled(column.origin)]
+    for row, column in product(rows, columns):
+        tile = run(np.ascontiguousarray(lr[row.shown][:, column.shown]))
+        if result is None:
+            result = np.empty((lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3), tile.dtype)
+        for down, across in product(row.keeps, column.keeps):
+            result[down.in_image, across.in_image] = tile[down.in_tile, across.in_tile]
     if result is None:
         raise ModelContractError("the image is empty")
     return result
 
 
 def _strips(extent: int, tile: int, radius: int) -> list[_Strip]:
-    if extent == tile:
-        return [_Strip(0, extent, 0, (0, extent))]
-    if extent < tile:
-        half = extent // 2
-        return [_Strip(0, extent, 0, (0, half)), _Strip(0, extent, tile - extent, (half, extent))]
+    if extent <= tile:
+        return _within_a_tile(extent, tile, radius)
     step = tile - 2 * radius
     if step > ALIGNMENT:
         step -= step % ALIGNMENT
@@ -210,14 +212,22 @@ def _strips(extent: int, tile: int, radius: int) -> list[_Strip]:
         raise ModelContractError(f"a frame of {tile} pixels is too small for tiles with {radius} pixels of margin")
     starts = [*range(0, extent - tile, step), extent - tile]
     cuts = [0, *((a + tile + b) // 2 for a, b in pairwise(starts)), extent]  # in the middle of what two tiles share
-    return [_Strip(start, start + tile, 0, keep) for start, keep in zip(starts, pairwise(cuts), strict=True)]
+    return [
+        _Strip(np.arange(start, start + tile), (_Keep(*keep, start),))
+        for start, keep in zip(starts, pairwise(cuts), strict=True)
+    ]
 
 
-def _cut(lr: Image, row: _Strip, column: _Strip, frame: tuple[int, int]) -> Image:
-    part = lr[row.start : row.stop, column.start : column.stop]
-    after = [t - s.before - n for t, s, n in zip(frame, (row, column), part.shape[:2], strict=True)]
-    tile: Image = np.pad(part, ((row.before, after[0]), (column.before, after[1]), (0, 0)), mode="symmetric")
-    return tile
+def _within_a_tile(extent: int, tile: int, radius: int) -> list[_Strip]:
+    at_start, at_end = (np.clip(np.arange(tile) - shift, 0, extent - 1) for shift in (0, tile - extent))
+    half = extent // 2
+    first, second = _Keep(0, half, 0), _Keep(half, extent, extent - tile)
+    if extent == tile:
+        return [_Strip(at_start, (_Keep(0, extent, 0),))]
+    if extent + 2 * radius > tile:
+        return [_Strip(at_start, (first,)), _Strip(at_end, (second,))]
+    both = np.where(np.arange(tile) < half + radius, at_start, at_end)  # each half with its margin, in one tile
+    return [_Strip(both, (first, second))]
 
 
 def as_raw_pixels(output: Pixels) -> Image:

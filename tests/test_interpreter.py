@@ -20,7 +20,7 @@ def upscaler(radius: int):
     return run
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     height=st.integers(8, 70), width=st.integers(8, 70), radius=st.integers(0, 4),
     frame=st.tuples(st.integers(9, 40), st.integers(9, 40)), seed=st.integers(0, 9),

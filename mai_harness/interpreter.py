@@ -142,6 +142,11 @@ class TFLiteModel:
         margin = f"{overlap} LR pixels of margin, {exact}"
         return f"overlapping tiles of {self.frame} ({margin}): the model {self.obstacle}"
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether :meth:`upscale` gives the pixels of a run on the whole image, whatever its size."""
+        return not self.obstacle or self.radius is not None
+
     def _tiled(self, lr: Image) -> Pixels:
         frame = self.frame
         if frame is None:

@@ -160,6 +160,7 @@ class UpscaleReport(Record, frozen=True):
     """Upscaled images, one folder of .npy files a reading, numbered as the images were given."""
 
     method: str
+    exact: bool
     folders: dict[Reading, str]  #: a reading whose pixels are another's names the same folder
 
 
@@ -180,6 +181,7 @@ class ScoreReport(Record, frozen=True):
     dataset_fingerprint: str
     shave: int  #: border pixels left out
     method: str  #: whole images, or tiles and why
+    exact: bool  #: every pixel is that of a run on the whole image
     images: tuple[ImageScore, ...]
 
     def mean(self, figure: str) -> float | None:

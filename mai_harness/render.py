@@ -275,8 +275,8 @@ def _groups() -> list[tuple[str, list[Column]]]:
 
 def _score_conditions(evaluations: Iterable[Evaluation]) -> list[dict[str, Any]]:
     """What the scores were taken on; more than one means that they cannot be compared."""
-    found = {(s.dataset, len(s.images), s.shave, s.method): None for e in evaluations if (s := e.score)}
-    return [dict(zip(("dataset", "images", "shave", "method"), key, strict=True)) for key in found]
+    found = {(s.dataset, len(s.images), s.shave, s.exact): None for e in evaluations if (s := e.score)}
+    return [dict(zip(("dataset", "images", "shave", "exact"), key, strict=True)) for key in found]
 
 
 def _latency_conditions(evaluations: Iterable[Evaluation]) -> list[dict[str, Any]]:

@@ -43,6 +43,7 @@ def score(request: ScoreRequest, _folder: Path) -> ScoreReport:
         dataset_fingerprint=request.dataset.fingerprint,
         shave=request.shave,
         method=upscaled.method,
+        exact=upscaled.exact,
         images=images,
     )
 

@@ -38,4 +38,6 @@ def upscale(request: UpscaleRequest, folder: Path) -> UpscaleReport:
             np.save(paths["dequantised"] / f"{index:04d}.npy", as_dequantised_pixels(output, int8.output))
         if float32:
             np.save(paths["fp32"] / f"{index:04d}.npy", as_dequantised_pixels(float32.upscale(lr), float32.output))
-    return UpscaleReport(method=int8.method, folders={reading: str(path) for reading, path in paths.items()})
+    return UpscaleReport(
+        method=int8.method, exact=int8.is_exact, folders={reading: str(path) for reading, path in paths.items()}
+    )

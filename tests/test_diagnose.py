@@ -36,7 +36,7 @@ def evaluation(
         ),
         check=CheckReport(facts=model, rules=(), tensors=()),
         score=ScoreReport(
-            dataset="d", dataset_fingerprint="f", shave=0, method="whole images",
+            dataset="d", dataset_fingerprint="f", shave=0, method="whole images", exact=True,
             images=(ImageScore(name="i", figures=figures),),
         ),
         latency=(

@@ -128,7 +128,7 @@ def parsed(page: str) -> Node:
 def score(psnr: float | None = 30.0, images: tuple[str, ...] = ("0801", "0802"), **changes: Any) -> ScoreReport:
     figures = {figure.key: psnr if figure.metric.unit == "dB" else 0.9 for figure in FIGURES} | changes
     return ScoreReport(
-        dataset="DIV2K validation", dataset_fingerprint="f" * 64, shave=0, method="whole images",
+        dataset="DIV2K validation", dataset_fingerprint="f" * 64, shave=0, method="whole images", exact=True,
         images=tuple(ImageScore(name=name, figures=figures) for name in images),
     )  # fmt: skip
 
@@ -602,7 +602,13 @@ def test_entries_with_errors_or_warnings_are_told_gravest_first():
 
 @pytest.mark.parametrize(
     ("changes", "cautions"),
-    [({}, 0), ({"dataset": "Set14"}, 1), ({"shave": 4}, 1), ({"method": "overlapping tiles"}, 1)],
+    [
+        ({}, 0),
+        ({"dataset": "Set14"}, 1),
+        ({"shave": 4}, 1),
+        ({"exact": False}, 1),
+        ({"method": "overlapping tiles, exact inside"}, 0),
+    ],
 )
 def test_scores_not_taken_alike_are_flagged(changes, cautions):
     other = entry("b", score=msgspec.structs.replace(score(), **changes))

@@ -226,7 +226,7 @@ def _board(results: "Results") -> str:
     from mai_harness.render import COLUMNS, ranked
 
     finished, failed = ranked(results)
-    heads = ["#", "submission", *(f"{c.group} {c.heading} {c.unit}".strip() for c in COLUMNS if c.terminal)]
+    heads = ["#", "submission", *(c.terminal for c in COLUMNS if c.terminal)]
     rows = [[str(i), e.name, *(c.text(e) for c in COLUMNS if c.terminal)] for i, e in enumerate(finished, 1)]
     text = _table(heads, rows)
     for e in finished:

@@ -94,7 +94,7 @@ class TFLiteModel:
         result: Pixels = self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"])
         expected = (1, lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3)
         if result.shape != expected:
-            raise ModelContractError(f"maps {shape} to {result.shape}; expected {expected}")
+            raise ModelContractError(f"maps {shape} to {result.shape}, not to {expected}")
         image: Pixels = result[0]
         return image
 

@@ -49,7 +49,7 @@ class Column:
     meaning: str  #: one sentence for the reader
     total: Value | None = None  #: written as value/total
     note: Callable[[Evaluation], Note] = _no_note
-    terminal: bool = True  #: part of the table in the terminal
+    terminal: str = ""  #: heading in the terminal's table, which leaves out columns without one
 
     def text(self, evaluation: Evaluation) -> str:
         """The figure as written everywhere, without its unit; an en dash if there is none."""
@@ -141,57 +141,66 @@ _GAP = _difference(_DEQUANTISED, _RAW)
 COLUMNS: tuple[Column, ...] = (
     Column(
         id="psnr_raw", group="Fidelity", heading="INT8 raw", unit="dB", value=_RAW, form="z.2f", direction="higher",
+        terminal="INT8 raw dB",
         meaning="Mean RGB PSNR of the INT8 model, its output bytes taken as pixels. Ranks the board.",
     ),
     Column(
         id="ssim_raw", group="Fidelity", heading="SSIM raw", unit="", value=_mean("ssim_raw"), form="z.4f",
-        direction="higher", meaning="Mean SSIM of the same pixels; 1 is identical.",
+        direction="higher", terminal="SSIM",
+        meaning="Mean SSIM of the same pixels; 1 is identical.",
     ),
     Column(
         id="psnr_fp32", group="Fidelity", heading="FP32", unit="dB", value=_FP32, form="z.2f", direction="higher",
+        terminal="FP32 dB",
         meaning="Mean RGB PSNR of the same network in float.",
     ),
     Column(
         id="drop", group="Fidelity", heading="Drop", unit="dB", value=_difference(_FP32, _RAW), form="z.2f",
-        direction="lower", meaning="FP32 less INT8 raw: what quantisation cost.",
+        direction="lower", terminal="drop dB",
+        meaning="FP32 less INT8 raw: what quantisation cost.",
     ),
     Column(
         id="psnr_dequantised", group="Fidelity", heading="Dequantised", unit="dB", value=_DEQUANTISED, form="z.2f",
-        direction="higher", meaning="Mean RGB PSNR when the output's scale and zero-point are applied first.",
+        direction="higher", terminal="dequantised dB",
+        meaning="Mean RGB PSNR when the output's scale and zero-point are applied first.",
     ),
     Column(
         id="gap", group="Fidelity", heading="Gap", unit="dB", value=_GAP, form="z.2f", direction="none",
-        terminal=False, note=_gap_note,
+        note=_gap_note,
         meaning="Dequantised less INT8 raw: what is lost only because the bytes are not pixels.",
     ),
     Column(
         id="runtime_int8", group="Runtime", heading="INT8", unit="ms", value=_runtime("int8"), form="z.1f",
-        direction="lower", meaning="Median time of one frame, 360 × 640 to 1080 × 1920, INT8.",
+        direction="lower", terminal="INT8 ms",
+        meaning="Median time of one frame, 360 × 640 to 1080 × 1920, INT8.",
     ),
     Column(
         id="runtime_fp32", group="Runtime", heading="FP32", unit="ms", value=_runtime("fp32"), form="z.1f",
-        direction="lower", meaning="Median time of the same frame in float.",
+        direction="lower", terminal="FP32 ms",
+        meaning="Median time of the same frame in float.",
     ),
     Column(
         id="parameters", group="Model", heading="Params", unit="K", value=_fact("parameters", 1e3), form=",.1f",
-        direction="lower", meaning="Weights and biases, in thousands.",
+        direction="lower", terminal="params K",
+        meaning="Weights and biases, in thousands.",
     ),
     Column(
         id="macs", group="Model", heading="MACs", unit="G", value=_fact("macs", 1e9), form=",.2f", direction="lower",
-        terminal=False, meaning="Multiply-accumulates of one frame, in thousand millions.",
+        meaning="Multiply-accumulates of one frame, in thousand millions.",
     ),
     Column(
         id="size", group="Model", heading="Size", unit="kB", value=_fact("size_bytes", 1e3), form=",.1f",
-        direction="lower", terminal=False, meaning="INT8 TFLite file, in thousand bytes.",
+        direction="lower", meaning="INT8 TFLite file, in thousand bytes.",
     ),
     Column(
         id="rules", group="Checks", heading="Rules", unit="", value=_rules("pass"), form=".0f", direction="none",
+        terminal="rules passed",
         meaning="Challenge rules passed, of those checked.", total=_rules("pass", "warn", "fail", "skip"),
         note=_rules_note,
     ),
     Column(
         id="findings", group="Checks", heading="Findings", unit="", value=_findings, form=".0f", direction="none",
-        terminal=False, meaning="Diagnoses made from the measurements.", note=_findings_note,
+        meaning="Diagnoses made from the measurements.", note=_findings_note,
     ),
 )  # fmt: skip
 

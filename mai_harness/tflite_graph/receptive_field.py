@@ -56,10 +56,6 @@ class _Field(NamedTuple):
     rows: _Axis
     columns: _Axis
 
-    @property
-    def positions(self) -> tuple[int, int]:
-        return self.rows.position, self.columns.position
-
 
 def _spread(graph: Graph, op: Op, fields: dict[int, _Field]) -> None:
     found = [fields[index] for index in op.inputs if index in fields]

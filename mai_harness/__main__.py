@@ -183,7 +183,7 @@ def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
     results = pipeline.evaluate(settings, names, _tell)
     path = settings.out / "results.json"
     if names:
-        results = _with_earlier(results, path)
+        results = _with_earlier(results, settings)
     page = _publish(results, settings.out)
     _answer(as_json, results, f"{_board(results)}\nResults: {path}\nLeaderboard: {page}")
 
@@ -198,13 +198,13 @@ def _tell_data(settings: "Settings") -> None:
         _tell(f"      {settings.data} holds {', '.join(below)}: choose one with --data {settings.data / below[0]}")
 
 
-def _with_earlier(results: "Results", path: Path) -> "Results":
+def _with_earlier(results: "Results", settings: "Settings") -> "Results":
     from mai_harness.errors import ResultsUnreadable
     from mai_harness.pipeline import merged
     from mai_harness.storage import read_results
 
     try:
-        return merged(results, read_results(path))
+        return merged(results, read_results(settings.out / "results.json"), settings)
     except ResultsUnreadable:
         return results
 

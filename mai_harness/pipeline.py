@@ -395,13 +395,29 @@ def summary(evaluation: Evaluation) -> dict[str, float | None]:
     return {**means, "latency_ms": medians.get("int8"), "latency_fp32_ms": medians.get("fp32")}
 
 
-def merged(results: Results, earlier: Results) -> Results:
-    """``results`` of some submissions, with the earlier ones of others, where these were scored on the same data."""
+def merged(results: Results, earlier: Results, settings: Settings) -> Results:
+    """``results`` of some submissions with the earlier ones of others, where these would come out the same now.
+
+    That is, where their files are what they were, and data, machine and versions are those of ``results``.
+    """
+    submissions, rejections = discover(settings.submissions)
+    present = {s.name: s.fingerprint for s in submissions} | {r.name: "" for r in rejections}
     fresh = {evaluation.name for evaluation in results.submissions}
-    comparable = earlier.dataset == results.dataset and earlier.machine == results.machine
-    kept = [e for e in earlier.submissions if e.name not in fresh] if comparable else []
+    kept = [e for e in earlier.submissions if e.name not in fresh and present.get(e.name) == e.fingerprint]
+    if not _comparable(results, earlier):
+        kept = []
     both = sorted([*results.submissions, *kept], key=lambda evaluation: evaluation.name)
     return msgspec.structs.replace(results, submissions=tuple(both))
+
+
+def _comparable(results: Results, earlier: Results) -> bool:
+    if any(getattr(results, field) != getattr(earlier, field) for field in ("machine", "versions", "dataset")):
+        return False
+    new, old = (
+        {(e.score.dataset_fingerprint, e.score.shave) for e in each.submissions if e.score}
+        for each in (results, earlier)
+    )
+    return not (new and old) or new == old  # a run in which all failed says nothing against the others
 
 
 def _rejected(rejection: Rejection) -> Evaluation:

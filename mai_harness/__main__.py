@@ -138,15 +138,12 @@ class _Ready(NamedTuple):
     prepared: "Prepared"
 
 
-def _ready(settings: "Settings", submission: "Submission") -> _Ready:
+def _ready(settings: "Settings", submission: "Submission", dataset: "Dataset | None" = None) -> _Ready:
     from mai_harness import pipeline
     from mai_harness.datasets import find_dataset
 
-    workshop, dataset = _workshop(settings), find_dataset(settings.data)
-    prepared = pipeline.prepare(workshop, dataset)
-    if submission.kind == "tflite":
-        return _Ready(workshop, pipeline.as_submitted(submission), dataset, prepared)
-    done = pipeline.Converted()
+    workshop, dataset = _workshop(settings), dataset or find_dataset(settings.data)
+    prepared, done = pipeline.prepare(workshop, dataset), pipeline.Converted()
     pipeline.convert(workshop, submission, prepared, done)
     return _Ready(workshop, done, dataset, prepared)
 
@@ -179,8 +176,7 @@ def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
     from mai_harness import pipeline
 
     settings = _settings(**given)
-    _tell_data(settings)
-    results = pipeline.evaluate(settings, names, _tell)
+    results = pipeline.evaluate(settings, _told_data(settings), names, _tell)
     path = settings.out / "results.json"
     if names:
         results = _with_earlier(results, settings)
@@ -188,7 +184,8 @@ def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
     _answer(as_json, results, f"{_board(results)}\nResults: {path}\nLeaderboard: {page}")
 
 
-def _tell_data(settings: "Settings") -> None:
+def _told_data(settings: "Settings") -> "Dataset":
+    """The data set to score on, told."""
     from mai_harness.datasets import find_dataset, sets_below
 
     dataset = find_dataset(settings.data)
@@ -196,6 +193,7 @@ def _tell_data(settings: "Settings") -> None:
     below = sets_below(settings.data) if settings.data and dataset == find_dataset(None) else []
     if settings.data and below:
         _tell(f"      {settings.data} holds {', '.join(below)}: choose one with --data {settings.data / below[0]}")
+    return dataset
 
 
 def _with_earlier(results: "Results", settings: "Settings") -> "Results":
@@ -320,7 +318,7 @@ def check(target: str, as_json: bool, **given: Any) -> None:
     settings, submission = _find(_settings(**given), target)
     with pipeline.locked(settings):
         if submission.kind == "tflite":
-            workshop, done = _workshop(settings), pipeline.as_submitted(submission)
+            workshop, done = _workshop(settings), pipeline.Converted(model=pipeline.as_submitted(submission))
         else:
             workshop, done = _ready(settings, submission)[:2]
         report = pipeline.check(workshop, submission, done)
@@ -344,9 +342,9 @@ def score(target: str, as_json: bool, **given: Any) -> None:
     from mai_harness import pipeline
 
     settings, submission = _find(_settings(**given), target)
-    _tell_data(settings)
+    dataset = _told_data(settings)
     with pipeline.locked(settings):
-        ready = _ready(settings, submission)
+        ready = _ready(settings, submission, dataset)
         report = pipeline.score(ready.workshop, submission, ready.converted, ready.dataset, ready.prepared)
     means = {key: report.mean(key) for key in report.images[0].figures}
     rows = [[str(i), image.name, *map(_figure, image.figures.values())] for i, image in enumerate(report.images, 1)]

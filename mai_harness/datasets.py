@@ -60,16 +60,30 @@ def read_rgb(path: str | Path) -> Image:
         raise DataNotFound(f"{path} cannot be read as an image: {error}") from None
 
 
+def crop_to_scale(image: Image) -> Image:
+    """The image without the last rows and columns that are no multiple of the scale."""
+    return image[: image.shape[0] // SCALE * SCALE, : image.shape[1] // SCALE * SCALE]
+
+
+def read_hr(path: str | Path) -> Image:
+    """One HR image, (3H, 3W, 3) uint8: cropped to a multiple of the scale.
+
+    Raises:
+        DataNotFound: it cannot be read, or nothing of it is left.
+    """
+    hr = crop_to_scale(read_rgb(path))
+    if hr.size == 0:
+        raise DataNotFound(f"{path} has less than {SCALE} pixels to a side")
+    return hr
+
+
 def load_pair(pair: ImagePair) -> tuple[Image, Image]:
-    """LR (H, W, 3) and HR (3H, 3W, 3), both uint8; HR is cropped to a multiple of the scale.
+    """LR (H, W, 3) and HR (3H, 3W, 3), both uint8; LR is made by MATLAB bicubic where none is published.
 
     Raises:
         DataNotFound: an image cannot be read, or LR does not fit HR.
     """
-    hr = read_rgb(pair.hr)
-    hr = hr[: hr.shape[0] // SCALE * SCALE, : hr.shape[1] // SCALE * SCALE]
-    if hr.size == 0:
-        raise DataNotFound(f"{pair.hr} has less than {SCALE} pixels to a side")
+    hr = read_hr(pair.hr)
     lr = downscale(hr, SCALE) if pair.lr is None else read_rgb(pair.lr)
     if (lr.shape[0] * SCALE, lr.shape[1] * SCALE) != hr.shape[:2]:
         found, wanted = (f"{h}x{w}" for h, w in (lr.shape[:2], (hr.shape[0] // SCALE, hr.shape[1] // SCALE)))

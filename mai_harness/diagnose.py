@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
+from mai_harness.metrics import GAP_LIMIT_DB
 from mai_harness.records import Evaluation, Finding
 
-GAP_DB = 0.5  # between raw and dequantised output: rounding alone costs less
 DROP_DB = 0.3  # FP32 less dequantised INT8: ABPN loses 0.07 to 0.13 by quantisation (arXiv 2105.09750, tables 4 and 5)
 SPREAD = 1.25  # p90 / p10 of a timing that can be trusted
 
@@ -24,7 +24,7 @@ def bytes_are_no_pixels(evaluation: Evaluation) -> Finding | None:
     facts = evaluation.check.facts
     if raw is None or dequantised is None or facts.output_scale is None or facts.output_zero_point is None:
         return None
-    if dequantised - raw <= GAP_DB:
+    if dequantised - raw <= GAP_LIMIT_DB:
         return None
     scale, zero = facts.output_scale, facts.output_zero_point
     range_ = f"byte 0 stands for level {-zero * scale:.1f} and byte 255 for {(255 - zero) * scale:.1f}"

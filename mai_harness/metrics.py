@@ -10,6 +10,7 @@ from mai_harness.records import Reading
 from mai_harness.resize import Image
 
 DATA_RANGE = 255
+GAP_LIMIT_DB = 0.5  # PSNR of dequantised less raw output; more is no rounding error
 
 
 def psnr(image: npt.NDArray[np.generic], reference: npt.NDArray[np.generic]) -> float:

@@ -22,7 +22,7 @@ from mai_harness import __version__
 from mai_harness.backends import TimingPlan
 from mai_harness.benchmark import BenchmarkReport, BenchmarkRequest
 from mai_harness.check import CheckRequest
-from mai_harness.datasets import Dataset, find_dataset, training_images
+from mai_harness.datasets import Dataset, training_images
 from mai_harness.diagnose import diagnose
 from mai_harness.discover import discover, named
 from mai_harness.errors import DataNotFound, HarnessError, StageFailed
@@ -105,11 +105,11 @@ class Workshop:
         Raises:
             StageFailed: as in :func:`mai_harness.isolate.run_isolated`.
         """
-        try:
-            return self.finished(owner, stage, request, report) or self._run(owner, stage, request, report, patient)
-        except StageFailed as error:
-            error.stage = stage
-            raise
+        done = self.finished(owner, stage, request, report)
+        if done is not None:
+            return done
+        with _named_in_failures(stage):
+            return self._run(owner, stage, request, report, patient)
 
     def finished(self, owner: Owner, stage: str, request: Record, report: type[R]) -> R | None:
         """What an earlier run left, ``None`` if nothing; a stage that ran out of time may have more of it now.
@@ -120,7 +120,8 @@ class Workshop:
         reply = stored_reply(self.folder(owner, stage, request))
         if reply is None or (reply.timeout_s is not None and reply.timeout_s < self.settings.timeout_s):
             return None
-        return unpack(reply, report)
+        with _named_in_failures(stage):
+            return unpack(reply, report)
 
     def folder(self, owner: Owner, stage: str, request: Record) -> Path:
         """Where the stage's files are, or will be."""
@@ -137,12 +138,18 @@ class Workshop:
         folder = self.folder(owner, stage, request)
         self.discard(owner, stage, keep=folder)
         self._tell(f"{owner.folder}: {stage}")
-        call = f"mai_harness.{stage}:{_FUNCTIONS.get(stage, stage)}"
+        call = f"mai_harness.{stage}:{stage}"
         limit, on_line = (None, self._tell) if patient else (self.settings.timeout_s, None)
         return run_isolated(call, request, folder, report, limit, on_line)
 
 
-_FUNCTIONS = {"train": "train_submission"}
+@contextmanager
+def _named_in_failures(stage: str) -> Iterator[None]:
+    try:
+        yield
+    except StageFailed as error:
+        error.stage = stage
+        raise
 
 
 @cache
@@ -247,17 +254,20 @@ class Converted:
         return self.model
 
 
-def as_submitted(submission: Submission) -> Converted:
+def as_submitted(submission: Submission) -> Model:
     """The files of a TFLite submission, taken as they are."""
-    return Converted(model=Model(static=submission.path, dynamic=submission.dynamic_path))
+    return Model(static=submission.path, dynamic=submission.dynamic_path)
 
 
 def convert(workshop: Workshop, submission: Submission, prepared: Prepared, done: Converted) -> None:
-    """Bring a submission of any other kind than TFLite there, filling ``done``.
+    """Bring a submission to TFLite, filling ``done``.
 
     Raises:
         StageFailed: the submission cannot be brought there.
     """
+    if submission.kind == "tflite":
+        done.model = as_submitted(submission)
+        return
     owner = owner_of(submission)
     kind: NetworkKind
     if submission.kind == "keras" or submission.kind == "saved_model":
@@ -307,9 +317,10 @@ def score(
     to_upscale = UpscaleRequest(model=converted.files, images=prepared.images)
     folder = workshop.folder(owner, "upscale", to_upscale)
     to_score = ScoreRequest(upscaled=str(folder), dataset=dataset, shave=workshop.settings.shave)
-    if workshop.finished(owner, "score", to_score, ScoreReport) is None:
+    report = workshop.finished(owner, "score", to_score, ScoreReport)
+    if report is None:
         workshop.run(owner, "upscale", to_upscale, UpscaleReport)
-    report = workshop.run(owner, "score", to_score, ScoreReport)
+        report = workshop.run(owner, "score", to_score, ScoreReport)
     workshop.discard(owner, "upscale")
     return report
 
@@ -328,20 +339,19 @@ def benchmark(workshop: Workshop, submission: Submission, converted: Converted) 
 # The whole
 
 
-def evaluate(settings: Settings, names: Sequence[str], tell: Tell) -> Results:
+def evaluate(settings: Settings, dataset: Dataset, names: Sequence[str], tell: Tell) -> Results:
     """Evaluate the submissions of these names, or all; what fails is a row of the results with its stage and reason.
 
     Args:
         tell: called with a line for a person when something starts.
 
     Raises:
-        HarnessError: there is no such submission, the data cannot be used, or another run is under way.
+        HarnessError: there is no such submission, an image cannot be used, or another run is under way.
     """
     submissions, rejections = discover(settings.submissions)
     if names:
         submissions = [named(name, submissions, rejections) for name in dict.fromkeys(names)]
         rejections = []
-    dataset = find_dataset(settings.data)
     with locked(settings):
         prepared = prepare(Workshop(settings, tell), dataset)
         done = {}
@@ -363,11 +373,10 @@ def evaluate(settings: Settings, names: Sequence[str], tell: Tell) -> Results:
 
 def evaluate_one(workshop: Workshop, submission: Submission, dataset: Dataset, prepared: Prepared) -> Evaluation:
     """All stages on one submission, up to the first that fails; what was measured before it is kept."""
-    converted = as_submitted(submission) if submission.kind == "tflite" else Converted()
+    converted = Converted()
     found: dict[str, Any] = {}
     try:
-        if submission.kind != "tflite":
-            convert(workshop, submission, prepared, converted)
+        convert(workshop, submission, prepared, converted)
         found["check"] = check(workshop, submission, converted)
         found["score"] = score(workshop, submission, converted, dataset, prepared)
         found["latency"] = benchmark(workshop, submission, converted).latency

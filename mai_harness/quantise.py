@@ -200,7 +200,8 @@ def _full_integer(converter: Any, frames: list[Array], result: tuple[float, floa
 
     The converter is stopped after calibration, so that ranges known beforehand can be set: the input's, and the
     output's if ``result`` gives it. Fake quantisation nodes would do neither: beside calibration, the one at the
-    output passes its own range on to the tensor before it (a network ending in ``clip(x, 0, 1) * 255`` loses 20 dB).
+    output passes its own range on to the tensor before it (with them, a network ending in ``clip(x, 0, 1) * 255``
+    was 24 dB from its float twin instead of 57).
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize

@@ -14,11 +14,10 @@ from typing import Any, Literal, NamedTuple
 
 import jinja2
 
-from mai_harness.metrics import FIGURES
+from mai_harness.metrics import FIGURES, GAP_LIMIT_DB
 from mai_harness.records import Evaluation, LatencyReport, Reading, Results
 
 MISSING = "–"
-GAP_LIMIT_DB = 0.5  # between raw and dequantised output; more is no rounding error
 
 Value = Callable[[Evaluation], float | None]
 Box = tuple[float, float, float, float]  # left, top, right, bottom

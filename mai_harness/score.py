@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mai_harness.datasets import Dataset, ImagePair, load_pair
+from mai_harness.datasets import Dataset, ImagePair, read_hr
 from mai_harness.errors import ModelContractError, StageFailed
 from mai_harness.isolate import stored_reply, unpack
 from mai_harness.metrics import FIGURES
@@ -51,7 +51,7 @@ def score(request: ScoreRequest, _folder: Path) -> ScoreReport:
 def _score_image(job: tuple[ScoreRequest, UpscaleReport, int]) -> ImageScore:
     request, upscaled, index = job
     pair = request.dataset.pairs[index]
-    reference = _shaved(_hr(pair), request.shave, pair)
+    reference = _shaved(read_hr(pair.hr), request.shave, pair)
     computed: dict[tuple[str, str], float] = {}
     figures: dict[str, float | None] = {}
     for figure in FIGURES:
@@ -65,10 +65,6 @@ def _score_image(job: tuple[ScoreRequest, UpscaleReport, int]) -> ImageScore:
         value = computed[job_key]
         figures[figure.key] = value if math.isfinite(value) else None
     return ImageScore(name=pair.name, figures=figures)
-
-
-def _hr(pair: ImagePair) -> Image:
-    return load_pair(pair)[1]
 
 
 def _path(upscaled: UpscaleReport, reading: Reading, index: int) -> Path | None:

@@ -1,7 +1,7 @@
 """Train a torch submission in float: L1 loss, Adam, one-cycle, LR patches with flips and rotations.
 
 Loss, optimiser and patches follow ABPN (arXiv 2105.09750, section 4.1); the schedule is one cycle.
-Checkpoints hold the random states too, so a killed run goes on where it was.
+A run that goes on from a checkpoint replays the draws before it, so its weights are those of an unbroken run.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mai_harness.datasets import read_rgb
+from mai_harness.datasets import crop_to_scale, read_rgb
 from mai_harness.errors import DataNotFound
 from mai_harness.load import build_network
 from mai_harness.records import SCALE, Record, Submission, TrainRecipe
@@ -43,9 +43,8 @@ class TrainReport(Record, frozen=True):
     images: int  #: large enough for a patch
     images_sha256: str  #: over the decoded pixels of all images, in order
     seconds: float  #: of the last session, if training was resumed
-    final_loss: (
-        float | None
-    )  #: mean absolute error in grey levels over the last batch; ``None`` if nothing was left to do
+    #: mean absolute error in grey levels over the last batch; ``None`` if nothing was left to do
+    final_loss: float | None
     weights_sha256: str
 
 
@@ -57,7 +56,7 @@ class WeightsCard(Record, frozen=True):
     training: TrainReport
 
 
-def train_submission(request: TrainRequest, folder: Path) -> TrainReport:
+def train(request: TrainRequest, folder: Path) -> TrainReport:
     """Train a torch submission and write ``weights.safetensors``; goes on from ``checkpoint.pt`` if it is there.
 
     Raises:
@@ -76,7 +75,7 @@ def train_submission(request: TrainRequest, folder: Path) -> TrainReport:
         print(f"step {step} of {request.recipe.steps}, loss {loss:.3f}", flush=True)
 
     pairs = load_pairs([Path(path) for path in request.images], request.recipe.patch)
-    train(network, pairs, request.recipe, folder / "checkpoint.pt", progress)
+    fit(network, pairs, request.recipe, folder / "checkpoint.pt", progress)
     weights = folder / WEIGHTS_FILE
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
     return TrainReport(
@@ -100,9 +99,7 @@ def _digest(pairs: "Sequence[Pair]") -> str:
 Pair = tuple[Image, Image]  #: LR (H, W, 3) and HR (3H, 3W, 3), uint8
 
 
-def train(
-    network: "nn.Module", pairs: Sequence[Pair], recipe: TrainRecipe, checkpoint: Path, progress: Progress
-) -> None:
+def fit(network: "nn.Module", pairs: Sequence[Pair], recipe: TrainRecipe, checkpoint: Path, progress: Progress) -> None:
     """Train ``network`` in place; it maps (N, 3, H, W) in [0, 255] to (N, 3, 3H, 3W) in [0, 255].
 
     Args:
@@ -155,8 +152,7 @@ def load_pairs(images: Sequence[Path], patch: int) -> list[Pair]:
     """
     pairs = []
     for path in images:
-        hr = read_rgb(path)
-        hr = hr[: hr.shape[0] // SCALE * SCALE, : hr.shape[1] // SCALE * SCALE]
+        hr = crop_to_scale(read_rgb(path))
         if min(hr.shape[:2]) >= patch * SCALE:
             pairs.append((downscale(hr, SCALE), hr))
     if not pairs:

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from mai_harness.diagnose import DROP_DB, GAP_DB, RULES, SPREAD, diagnose
+from mai_harness.diagnose import DROP_DB, RULES, SPREAD, diagnose
+from mai_harness.metrics import GAP_LIMIT_DB
 from mai_harness.records import (
     CheckReport,
     Evaluation,
@@ -80,7 +81,7 @@ def test_the_missing_clip_is_explained_by_what_was_measured():
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(evaluation(raw=30.0, dequantised=30.0 + GAP_DB), id="a gap at the limit"),
+        pytest.param(evaluation(raw=30.0, dequantised=30.0 + GAP_LIMIT_DB), id="a gap at the limit"),
         pytest.param(evaluation(raw=30.5, dequantised=30.0), id="raw above dequantised"),
         pytest.param(evaluation(fp32=None), id="no float twin"),
         pytest.param(msgspec.structs.replace(HEALTHY, score=None, check=None), id="not scored"),

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from mai_harness.datasets import Dataset
     from mai_harness.pipeline import Converted, Settings, Workshop
     from mai_harness.prepare import Prepared
+    from mai_harness.qat import QatReport
     from mai_harness.records import Model, Results, RuleResult, Submission
+    from mai_harness.study import StudyResults
+    from mai_harness.train import TrainReport
 
 F = TypeVar("F", bound=Callable[..., Any])
 NO = 1
@@ -54,8 +57,16 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 def _submission_names(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     root = Path(ctx.params.get("submissions") or "submissions")
-    names = [path.stem if path.is_file() else path.name for path in root.glob("*")] if root.is_dir() else []
+    found = [path for path in root.glob("*") if not (path / "study.toml").is_file()] if root.is_dir() else []
+    names = [path.stem if path.is_file() else path.name for path in found]
     return sorted(name for name in names if name.startswith(incomplete) and not name.startswith((".", "_")))
+
+
+def _study_names(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    from mai_harness.discover import study_folders
+
+    names = [folder.name for folder in study_folders(Path(ctx.params.get("submissions") or "submissions"))]
+    return [name for name in names if name.startswith(incomplete)]
 
 
 _PATH = click.Path(path_type=Path)
@@ -86,6 +97,10 @@ _TIMING = _options(
     click.option("--runs", type=click.IntRange(min=2), default=30, show_default=True, help="Timed runs."),
     click.option("--warmup", type=click.IntRange(min=0), default=5, show_default=True, help="Runs before them."),
 )
+_WITHOUT = click.option(
+    "--without", multiple=True, metavar="REWRITE",
+    help="Leave a rewrite of the graph out, such as saturating-tail or anchor-convolution; may be repeated.",
+)  # fmt: skip
 _COMMON = _options(_SUBMISSIONS, _DATA, _OUT, _TIMEOUT, _JSON)
 _NAME = click.argument("name", shell_complete=_submission_names)
 _TARGET = click.argument("target", metavar="NAME|FILE", shell_complete=_submission_names)
@@ -107,7 +122,19 @@ def _settings(**given: Any) -> "Settings":
         shave=given.get("shave", 0),
         backend=given.get("backend", "cpu"),
         plan=plan,
+        without=_known_rewrites(given.get("without", ())),
     )
+
+
+def _known_rewrites(names: tuple[str, ...]) -> tuple[str, ...]:
+    if names:
+        from mai_harness import rewrites, tflite_rewrites
+
+        known = [*(row.id for row in rewrites.PASSES), *(row.id for row in tflite_rewrites.PASSES)]
+        for name in names:
+            if name not in known:
+                raise click.UsageError(f"--without {name}: no such rewrite; there are {', '.join(known)}")
+    return tuple(sorted(set(names)))
 
 
 def _find(settings: "Settings", target: str) -> tuple["Settings", "Submission"]:
@@ -166,6 +193,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("names", nargs=-1, shell_complete=_submission_names)
 @_COMMON
+@_WITHOUT
 @_SHAVE
 @_TIMING
 def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
@@ -174,14 +202,28 @@ def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
     Stages that an earlier run finished are not repeated. A submission that fails is a row with its reason.
     """
     from mai_harness import pipeline
+    from mai_harness.storage import write_results
 
     settings = _settings(**given)
+    _tell_studies(settings.submissions)
     results = pipeline.evaluate(settings, _told_data(settings), names, _tell)
     path = settings.out / "results.json"
-    if names:
-        results = _with_earlier(results, settings)
-    page = _publish(results, settings.out)
+    if names and (earlier := _earlier(settings.out)):
+        results = pipeline.merged(results, earlier, settings)
+    write_results(results, path)
+    page = _publish(results, settings.out) / "index.html"
     _answer(as_json, results, f"{_board(results)}\nResults: {path}\nLeaderboard: {page}")
+
+
+def _tell_studies(submissions: Path) -> None:
+    """Studies are no rows of the board: tell how to run them."""
+    from mai_harness.discover import discover, study_folders
+
+    folders = study_folders(submissions)
+    if folders:
+        words = [f"{folder.name} ({len(discover(folder)[0])} submissions)" for folder in folders]
+        name = folders[0].name if len(folders) == 1 else "NAME"
+        _tell(f"studies: {', '.join(words)}: mai-harness study {name}")
 
 
 def _told_data(settings: "Settings") -> "Dataset":
@@ -196,28 +238,44 @@ def _told_data(settings: "Settings") -> "Dataset":
     return dataset
 
 
-def _with_earlier(results: "Results", settings: "Settings") -> "Results":
+def _earlier(out: Path) -> "Results | None":
     from mai_harness.errors import ResultsUnreadable
-    from mai_harness.pipeline import merged
     from mai_harness.storage import read_results
 
     try:
-        return merged(results, read_results(settings.out / "results.json"), settings)
+        return read_results(out / "results.json")
     except ResultsUnreadable:
-        return results
+        return None
 
 
-def _publish(results: "Results", out: Path) -> Path:
-    from mai_harness.render import render
-    from mai_harness.storage import write_bytes, write_results
+def _publish(results: "Results | None", out: Path) -> Path:
+    """Write the pages of the board, if there is one, and of all studies; their folder."""
+    from mai_harness.render import render, render_studies
+    from mai_harness.storage import write_bytes
 
-    write_results(results, out / "results.json")
-    pages = render(results)
-    for relative, text in pages.items():
-        write_bytes(out / "site" / relative, text.encode())
-    for stale in set((out / "site" / "entries").glob("*.html")) - {out / "site" / relative for relative in pages}:
+    site, studies = (out / "site").resolve(), _studies(out)
+    board = {} if results is None else render(results, studies)
+    folders = ["studies"] if results is None else ["studies", "entries"]
+    pages = {site / path: text for path, text in (board | render_studies(studies, board=bool(board))).items()}
+    for path, text in pages.items():
+        write_bytes(path, text.encode())
+    for stale in {path for folder in folders for path in (site / folder).glob("*.html")} - set(pages):
         stale.unlink()
-    return (out / "site" / "index.html").resolve()
+    return site
+
+
+def _studies(out: Path) -> "list[StudyResults]":
+    """Those whose results can be read; of others it is told why they cannot."""
+    from mai_harness.errors import ResultsUnreadable
+    from mai_harness.study import read_study_results, study_path
+
+    found = []
+    for path in sorted(study_path(out, "x").parent.glob("*.json")):
+        try:
+            found.append(read_study_results(path))
+        except ResultsUnreadable as error:
+            _tell(str(error))
+    return found
 
 
 def _board(results: "Results") -> str:
@@ -251,33 +309,80 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 @cli.command()
 @_NAME
 @_COMMON
-def train(name: str, as_json: bool, **given: Any) -> None:
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    help="GPUs to train on, or processes where there is none; by default all GPUs, or one process.",
+)
+def train(name: str, as_json: bool, devices: int | None, **given: Any) -> None:
     """Train NAME by the recipe in its submission.toml and write weights.safetensors beside it.
 
+    With [train.qat] it is then trained with the rounding of INT8 in its graph, which leaves learned.safetensors.
     Needs --data with DIV2K_train_HR/ or train/. Stopped, it goes on from its last checkpoint. weights.json tells how
-    the weights came about.
+    the weights came about; TensorBoard shows the curves.
     """
     import msgspec
 
     from mai_harness import pipeline
+    from mai_harness.datasets import find_dataset
     from mai_harness.machine import describe
+    from mai_harness.qat import LEARNED_FILE
     from mai_harness.storage import write_bytes
-    from mai_harness.train import CARD_FILE, WEIGHTS_FILE, WeightsCard
+    from mai_harness.train import WEIGHTS_FILE
+
+    settings, submission = _find(_settings(**given), name)
+    folder, workshop, learned = Path(submission.path).parent, _workshop(settings), None
+    with pipeline.locked(settings):
+        report, weights = pipeline.train(workshop, submission, devices)
+        text = f"{folder / WEIGHTS_FILE}: {report.recipe.steps} steps on {report.images} images, {_outcome(report)}"
+        if submission.train is not None and submission.train.qat is not None:
+            _tell(text)
+            prepared = pipeline.prepare(workshop, find_dataset(settings.data))
+            learned, file = pipeline.learn(workshop, submission, weights, prepared, devices)
+            write_bytes(folder / LEARNED_FILE, file.read_bytes())
+            text = f"{folder / LEARNED_FILE}: {learned.recipe.steps} steps more, {_outcome(learned)}"
+    command = f"mai-harness train {submission.name} --data DIR"
+    card = pipeline.WeightsCard(command=command, machine=describe(), training=report, qat=learned)
+    write_bytes(folder / WEIGHTS_FILE, weights.read_bytes())
+    write_bytes(folder / pipeline.CARD_FILE, msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
+    _answer(as_json, card, text)
+
+
+def _outcome(report: "TrainReport | QatReport") -> str:
+    text = f"loss {report.final_loss:.3f} grey levels"
+    if report.validation_psnr_db is None:
+        return text
+    return f"{text}, {report.validation_psnr_db:.2f} dB on {report.validation_images} others"
+
+
+@cli.command()
+@_NAME
+@_COMMON
+@click.option("--steps", type=click.IntRange(min=1), default=100, show_default=True, help="Steps of each kind to time.")
+def bench_loader(name: str, as_json: bool, steps: int, **given: Any) -> None:
+    """Tell what loading costs a training step of NAME.
+
+    Times steps with the loader and steps on one fixed batch, in turns, on one device.
+    """
+    import msgspec
+
+    from mai_harness import pipeline
 
     settings, submission = _find(_settings(**given), name)
     with pipeline.locked(settings):
-        report, weights = pipeline.train(_workshop(settings), submission)
-    folder = Path(submission.path).parent
-    card = WeightsCard(command=f"mai-harness train {submission.name} --data DIR", machine=describe(), training=report)
-    write_bytes(folder / WEIGHTS_FILE, weights.read_bytes())
-    write_bytes(folder / CARD_FILE, msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
-    loss = "" if report.final_loss is None else f", last loss {report.final_loss:.3f} grey levels"
-    _answer(as_json, card, f"{folder / WEIGHTS_FILE}: {report.recipe.steps} steps on {report.images} images{loss}")
+        report = pipeline.bench_loader(_workshop(settings), submission, steps)
+    text = (
+        f"with the loader {report.with_loader_ms:.2f} ms a step, without {report.fixed_batch_ms:.2f} ms: "
+        f"{report.ratio:.3f} times ({report.device}, {report.threads} threads, {report.workers} workers, "
+        f"medians of {report.steps} steps)"
+    )
+    _answer(as_json, {"name": submission.name, **msgspec.structs.asdict(report), "ratio": report.ratio}, text)
 
 
 @cli.command()
 @_TARGET
 @_COMMON
+@_WITHOUT
 def convert(target: str, as_json: bool, **given: Any) -> None:
     """Convert a submission to full-integer INT8 TFLite and tell where the files are."""
     from mai_harness import pipeline
@@ -287,15 +392,22 @@ def convert(target: str, as_json: bool, **given: Any) -> None:
         done = _ready(settings, submission).converted
     model = done.files
     lines = [f"{kind}: {path}" for kind, path in _named_files(model) if path]
-    for report in (done.export, done.quantise):
+    for report in (done.export, done.calibrate):
         for p in report.parity if report else ():
             lines.append(f"{p.before} against {p.after}: largest difference {p.max_abs_difference:.3g} grey levels")
     for change in done.export.rewrites if done.export else ():
         lines.append(f"rewritten: {change}")
     if done.quantise:
+        lines += [f"rewritten: {change.text} ({change.id})" for change in done.quantise.rewrites]
         lines.append(f"INT8 against float: {done.quantise.psnr_int8_to_float_db or float('inf'):.2f} dB")
         lines += [f"no model_none.tflite: {done.quantise.dynamic_reason}"] if not done.quantise.dynamic else []
-    value = {"name": submission.name, "model": model, "export": done.export, "quantise": done.quantise}
+    value = {
+        "name": submission.name,
+        "model": model,
+        "export": done.export,
+        "calibrate": done.calibrate,
+        "quantise": done.quantise,
+    }
     _answer(as_json, value, "\n".join(lines))
 
 
@@ -306,6 +418,7 @@ def _named_files(model: "Model") -> list[tuple[str, str | None]]:
 @cli.command()
 @_TARGET
 @_COMMON
+@_WITHOUT
 def check(target: str, as_json: bool, **given: Any) -> None:
     """Hold a TFLite file or a submission against the rules; exit with 1 if one fails.
 
@@ -336,6 +449,7 @@ def _rule_line(rule: "RuleResult") -> str:
 @cli.command()
 @_TARGET
 @_COMMON
+@_WITHOUT
 @_SHAVE
 def score(target: str, as_json: bool, **given: Any) -> None:
     """Score a submission or a file: PSNR and SSIM in RGB, raw INT8 bytes, dequantised and FP32."""
@@ -364,6 +478,7 @@ def _figure(value: float | None) -> str:
 @cli.command()
 @_TARGET
 @_COMMON
+@_WITHOUT
 @_TIMING
 def bench(target: str, as_json: bool, **given: Any) -> None:
     """Time a submission or a file on one frame of 360x640, INT8 and FP32."""
@@ -373,30 +488,78 @@ def bench(target: str, as_json: bool, **given: Any) -> None:
     with pipeline.locked(settings):
         workshop, done = _ready(settings, submission)[:2]
         workshop.discard(pipeline.owner_of(submission), "benchmark")
-        reports = pipeline.benchmark(workshop, submission, done).latency
+        timed = pipeline.benchmark(workshop, submission, done)
+    reports = timed.latency
     lines = [
         f"{r.precision}: median {r.latency_ms:.2f} ms, p10 {r.quantile_ms(1):.2f}, p90 {r.quantile_ms(9):.2f} "
         f"({len(r.samples_ms)} runs after {len(r.warmup_ms)}, {r.threads} threads, {r.backend}: {r.device})"
         for r in reports
     ]
+    lines += [
+        f"{g.rewrite}: {g.latency_ms:.2f} ms with it, {g.without_ms:.2f} without, in turns: {g.ratio:.3f} times"
+        for g in timed.gains
+    ]
     medians = {r.precision: r.latency_ms for r in reports}
     value = {
         "name": submission.name, "backend": settings.backend, "latency_ms": medians["int8"],
-        "latency_fp32_ms": medians.get("fp32"), "reports": reports,
+        "latency_fp32_ms": medians.get("fp32"), "reports": reports, "gains": timed.gains,
     }  # fmt: skip
     _answer(as_json, value, "\n".join(lines))
+
+
+@cli.command()
+@click.argument("name", shell_complete=_study_names)
+@_COMMON
+@_SHAVE
+@_TIMING
+def study(name: str, as_json: bool, **given: Any) -> None:
+    """Measure the study NAME, a folder with study.toml, and write its page.
+
+    Every row is measured as FP32, PTQ and QAT, beside the paper's figures. A row without weights is trained, which
+    needs --data with DIV2K_train_HR/ or train/. Stopped, it goes on; a row that fails is shown with its reason.
+    """
+    from mai_harness import pipeline
+    from mai_harness.storage import write_results
+    from mai_harness.study import study_path
+
+    settings = _settings(**given)
+    results = pipeline.study(settings, name, _told_data(settings), _tell)
+    path = study_path(settings.out, name)
+    write_results(results, path)
+    page = _publish(_earlier(settings.out), settings.out) / "studies" / f"{name}.html"
+    _answer(as_json, results, f"{_study_table(results)}\nResults: {path}\nPage: {page}")
+
+
+def _study_table(results: "StudyResults") -> str:
+    from mai_harness.render import STUDY_COLUMNS
+
+    shown = [column for column in STUDY_COLUMNS if column.terminal]
+    heads = ["#", "network", *(column.terminal for column in shown)]
+    rows = [[str(i), row.name, *(column.text(row) for column in shown)] for i, row in enumerate(results.rows, 1)]
+    failures = [
+        f"\n{row.name}: {f.part} FAILED at {f.stage} ({f.kind}): {f.reason}"
+        for row in results.rows
+        for f in row.failures
+    ]
+    return _table(heads, rows) + "".join(failures)
 
 
 @cli.command()
 @_OUT
 @_JSON
 def render(out: Path, as_json: bool) -> None:
-    """Write the leaderboard's pages again from results.json; nothing is measured."""
+    """Write the pages of the leaderboard and of studies again from their results; nothing is measured."""
     from mai_harness.storage import read_results
+    from mai_harness.study import study_path
 
-    results = read_results(out / "results.json")
-    page = _publish(results, out)
-    _answer(as_json, {"page": str(page), "submissions": len(results.submissions)}, f"Leaderboard: {page}")
+    path = out / "results.json"
+    results = read_results(path) if path.exists() or not any(study_path(out, "x").parent.glob("*.json")) else None
+    page = _publish(results, out) / ("index.html" if results else "studies")
+    _answer(
+        as_json,
+        {"page": str(page), "submissions": len(results.submissions) if results else 0},
+        f"{'Leaderboard' if results else 'Studies'}: {page}",
+    )
 
 
 @cli.command()

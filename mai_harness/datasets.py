@@ -60,6 +60,19 @@ def read_rgb(path: str | Path) -> Image:
         raise DataNotFound(f"{path} cannot be read as an image: {error}") from None
 
 
+def read_shape(path: str | Path) -> tuple[int, int]:
+    """Height and width from the file's head alone: decoding a whole set takes long.
+
+    Raises:
+        DataNotFound: the file is missing or no image.
+    """
+    try:
+        with PillowImage.open(path) as image:
+            return image.height, image.width
+    except (OSError, PillowImage.DecompressionBombError, *_BROKEN) as error:
+        raise DataNotFound(f"{path} cannot be read as an image: {error}") from None
+
+
 def crop_to_scale(image: Image) -> Image:
     """The image without the last rows and columns that are no multiple of the scale."""
     return image[: image.shape[0] // SCALE * SCALE, : image.shape[1] // SCALE * SCALE]
@@ -134,7 +147,7 @@ def calibration_frames(scored: Dataset) -> Iterator[tuple[str, Image]]:
     """
     photographs = {name: read_rgb(path) for name, path in _calibration_files().items()}
     shapes = {photograph.shape[:2] for photograph in photographs.values()}
-    taken = {_pixels(read_rgb(pair.hr)) for pair in scored.pairs if _shape(pair.hr) in shapes}
+    taken = {_pixels(read_rgb(pair.hr)) for pair in scored.pairs if read_shape(pair.hr) in shapes}
     free = {name: photograph for name, photograph in photographs.items() if _pixels(photograph) not in taken}
     if not free:
         raise DataNotFound(f"{scored.name} holds every photograph that could calibrate; score on fewer images")
@@ -184,15 +197,6 @@ def _calibration_files() -> dict[str, Path]:
 
 def _frame(photograph: Image, factor: int) -> Image:
     return fill_frame(photograph if factor == 1 else downscale(photograph, factor))
-
-
-def _shape(path: str) -> tuple[int, int]:
-    """Height and width from the file's head alone: decoding a whole set takes long."""
-    try:
-        with PillowImage.open(path) as image:
-            return image.height, image.width
-    except (OSError, PillowImage.DecompressionBombError, *_BROKEN) as error:
-        raise DataNotFound(f"{path} cannot be read as an image: {error}") from None
 
 
 def _pixels(image: Image) -> tuple[tuple[int, ...], str]:

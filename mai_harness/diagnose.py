@@ -29,8 +29,8 @@ def bytes_are_no_pixels(evaluation: Evaluation) -> Finding | None:
     scale, zero = facts.output_scale, facts.output_zero_point
     range_ = f"byte 0 stands for level {-zero * scale:.1f} and byte 255 for {(255 - zero) * scale:.1f}"
     overshoot = ""
-    if evaluation.quantise and not evaluation.quantise.clipped_output:
-        low, high = evaluation.quantise.output_range
+    if evaluation.calibrate and not evaluation.calibrate.clipped_output:
+        low, high = evaluation.calibrate.output_range
         overshoot = f" The float output spans {low:.1f} to {high:.1f} on the calibration images and has no clip."
     return Finding(
         id="bytes-are-no-pixels",

@@ -6,12 +6,12 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
 from mai_harness.errors import InvalidSubmission
-from mai_harness.records import Kind, Record, Rejection, Submission, TrainRecipe
+from mai_harness.records import Kind, Record, Rejection, Submission, TrainRecipe, with_preset
 
 _KINDS: dict[str, Kind] = {
     ".py": "torch", ".onnx": "onnx", ".pt2": "pt2", ".keras": "keras", ".tflite": "tflite", "": "saved_model",
@@ -19,6 +19,8 @@ _KINDS: dict[str, Kind] = {
 
 
 WEIGHTS = ("weights.safetensors", "weights.pt", "weights.pth")
+LEARNED = "learned.safetensors"  # of quantisation-aware training
+STUDY_FILE = "study.toml"  # in a folder of submissions that are compared with one another, not with the others
 
 
 class Manifest(Record, frozen=True):
@@ -31,11 +33,11 @@ class Manifest(Record, frozen=True):
     factory: str | None = None  #: the callable in model.py that returns the network; by default its last nn.Module
     arguments: dict[str, Any] = msgspec.field(default_factory=dict)  #: keyword arguments of the factory
     weights: str | None = None  #: safetensors or a state dict; by default weights.safetensors, .pt or .pth if there
-    train: TrainRecipe | None = None  #: with it, ``mai-harness train`` makes the weights
+    train: TrainRecipe | None = None  #: with it, ``mai-harness train`` makes the weights; see ``with_preset``
 
 
 def discover(root: Path) -> tuple[list[Submission], list[Rejection]]:
-    """Every entry of ``root`` in name order, read as a submission or rejected with a reason.
+    """Every entry of ``root`` in name order, read as a submission or rejected with a reason; studies are neither.
 
     Raises:
         InvalidSubmission: ``root`` is no folder.
@@ -46,6 +48,8 @@ def discover(root: Path) -> tuple[list[Submission], list[Rejection]]:
     rejected: list[Rejection] = []
     for path in sorted(root.iterdir()):
         if path.name.startswith((".", "_")) or path.suffix == ".md":
+            continue
+        if path.name == STUDY_FILE or (path / STUDY_FILE).is_file():
             continue
         try:
             path.name.encode()  # names go into JSON and pages
@@ -59,6 +63,11 @@ def discover(root: Path) -> tuple[list[Submission], list[Rejection]]:
         except (InvalidSubmission, OSError) as error:
             rejected.append(Rejection(name=path.name, reason=str(error)))
     return found, rejected
+
+
+def study_folders(root: Path) -> list[Path]:
+    """The studies in ``root``, in name order."""
+    return sorted(toml.parent for toml in root.glob(f"*/{STUDY_FILE}") if not toml.parent.name.startswith((".", "_")))
 
 
 def named(name: str, submissions: Sequence[Submission], rejections: Sequence[Rejection]) -> Submission:
@@ -117,6 +126,7 @@ def _from_manifest(path: Path) -> Submission | None:
         factory=manifest.factory,
         arguments=manifest.arguments,
         weights=_weights(path, manifest),
+        learned=str(path / LEARNED) if kind == "torch" and (path / LEARNED).is_file() else None,
         dynamic_path=str(dynamic) if kind == "tflite" and dynamic.is_file() else None,
         train=manifest.train,
     )
@@ -124,18 +134,27 @@ def _from_manifest(path: Path) -> Submission | None:
 
 def _manifest(toml: Path) -> Manifest:
     try:
-        return msgspec.toml.decode(toml.read_bytes(), type=Manifest)
+        written = msgspec.toml.decode(toml.read_bytes())
+        if isinstance(written.get("train"), dict):
+            written["train"] = with_preset(written["train"])
+        return msgspec.convert(written, Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        hint = _did_you_mean(str(error))
+        hint = _choices(str(error)) or unknown_field_hint(str(error), Manifest, TrainRecipe)
         raise InvalidSubmission(f"{toml.parent.name}/submission.toml: {error}{hint}") from None
 
 
-def _did_you_mean(message: str) -> str:
-    """A hint for msgspec's 'unknown field `x`'."""
+def _choices(message: str) -> str:
+    """A hint for msgspec's 'Invalid enum value'; empty for any other message."""
+    choice = re.search(r"Invalid enum value .* at `\$\.train\.(?:qat\.)?(\w+)`", message)
+    return f"; known are {', '.join(get_args(get_type_hints(TrainRecipe)[choice[1]]))}" if choice else ""
+
+
+def unknown_field_hint(message: str, *records: type[Record]) -> str:
+    """A hint for msgspec's 'unknown field `x`' by the fields of ``records``; empty for any other message."""
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown is None:
         return ""
-    known = [*Manifest.__struct_fields__, *TrainRecipe.__struct_fields__]
+    known = [field for record in records for field in record.__struct_fields__]
     near = difflib.get_close_matches(unknown[1], known, 1)
     return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
 

@@ -28,3 +28,10 @@ class ModelContractError(HarnessError):
 
 class ResultsUnreadable(HarnessError):
     """A results file is damaged or of a schema version this harness does not know."""
+
+
+def gist(error: Exception) -> str:
+    """What a person can use of TensorFlow's pages of text: its own 'error:' lines, or else the last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    told = [line.rpartition("error: ")[2] for line in lines if "error: " in line]
+    return "; ".join(dict.fromkeys(told or lines[-1:]))[:300]

@@ -33,6 +33,7 @@ class ExportRequest(Record, frozen=True):
     submission: Submission
     weights: str | None
     probe: CalibrationFrame
+    without: tuple[str, ...] = ()  #: rewrites to leave out
 
 
 def export(request: ExportRequest, folder: Path) -> ExportReport:
@@ -45,7 +46,7 @@ def export(request: ExportRequest, folder: Path) -> ExportReport:
     probe = np.load(request.probe.path).transpose(2, 0, 1)[None].astype(np.float32)
     source, name, expected, untrained = _SOURCES[request.submission.kind](request, probe, folder)
     simple = _simplified(source)
-    rewritten, changes = rewrite(simple)
+    rewritten, changes = rewrite(simple, request.without)
     onnx.save(rewritten, folder / ONNX_FILE)
     actual = _run(rewritten, probe)
     parity = Parity(before=name, after="onnx", max_abs_difference=float(np.abs(actual - expected).max()))

@@ -43,18 +43,20 @@ def run_isolated(
     report: type[R],
     timeout_s: float | None,
     on_line: Callable[[str], None] | None = None,
+    gpu: bool = False,
 ) -> R:
     """Call ``stage`` ("module:function") with ``request`` and ``folder`` in a child; files land in ``folder``.
 
     Args:
         on_line: called with each line that the child writes; without it they go to ``log.txt``.
+        gpu: whether the child sees the machine's GPUs.
 
     Raises:
         StageFailed: the stage raised, crashed, ran out of memory or outlived ``timeout_s``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "request.json").write_bytes(msgspec.json.encode(request))
-    code = _run_child(stage, folder, timeout_s, on_line)
+    code = _run_child(stage, folder, timeout_s, on_line, gpu)
     reply = stored_reply(folder)
     if reply is None:
         raise StageFailed(_obituary(code, folder), "crash")
@@ -83,7 +85,9 @@ def stored_reply(folder: Path) -> Reply | None:
         return None
 
 
-def _run_child(stage: str, folder: Path, timeout_s: float | None, on_line: Callable[[str], None] | None) -> int:
+def _run_child(
+    stage: str, folder: Path, timeout_s: float | None, on_line: Callable[[str], None] | None, gpu: bool
+) -> int:
     command = [sys.executable, "-m", "mai_harness.isolate", stage, str(folder.resolve())]
     with (folder / LOG).open("wb") as log:
         child = subprocess.Popen(
@@ -92,7 +96,7 @@ def _run_child(stage: str, folder: Path, timeout_s: float | None, on_line: Calla
             stdout=subprocess.PIPE if on_line else log,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=_environment(),
+            env=_environment(gpu),
             start_new_session=True,
         )
         try:
@@ -107,13 +111,14 @@ def _run_child(stage: str, folder: Path, timeout_s: float | None, on_line: Calla
             _kill_group(child)
 
 
-def _environment() -> dict[str, str]:
+def _environment(gpu: bool) -> dict[str, str]:
     package = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    hidden = {} if gpu else {"CUDA_VISIBLE_DEVICES": "-1"}
     # onnx2tf makes networks of Keras 2, which TensorFlow hands out only if asked before its import.
     keras = {"TF_USE_LEGACY_KERAS": "1", "KERAS_BACKEND": "tensorflow"}
-    return {**os.environ, **quiet, **keras, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **quiet, **hidden, **keras, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 def _relay(lines: IO[bytes], on_line: Callable[[str], None]) -> None:
@@ -162,15 +167,15 @@ def _write_reply(reply: Reply, folder: Path) -> None:
     part.replace(folder / REPLY)
 
 
-def _die_with_parent() -> None:
-    """Linux only: a run killed by SIGKILL must leave no child that writes on."""
+def die_with_parent() -> None:
+    """End this process when its parent ends, on Linux: a run killed by SIGKILL must leave no child that writes on."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _main() -> None:
     stage, folder = sys.argv[1], Path(sys.argv[2])
-    _die_with_parent()
+    die_with_parent()
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT_BYTES, FILE_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

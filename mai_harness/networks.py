@@ -3,7 +3,7 @@
 All map (N, 3, H, W) RGB in [0, 255] to (N, 3, 3H, 3W) RGB in [0, 255], float32.
 """
 
-from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,19 @@ class PixelConv2d(nn.Conv2d):
         return F.conv2d(x, self.weight, bias, padding=self.padding)
 
 
+class PixelBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation whose scale and shift are stored in units of full scale, as :class:`PixelConv2d`'s bias."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        nn.init.constant_(self.weight, 0.25)  # about what a convolution makes of an image
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        y: Tensor = super().forward(x) * FULL_SCALE
+        return y
+
+
 class ClippedNetwork(nn.Module):
     """A network whose ``upscale`` is clipped to [0, 255] when it is used, and not while it learns.
 
@@ -52,24 +65,77 @@ class ClippedNetwork(nn.Module):
         return y.clamp(0.0, FULL_SCALE) if self.clip and not self.training else y
 
 
-class ABPN(ClippedNetwork):
-    """Anchor-Based Plain Net: Du et al., CVPR Workshops 2021, arXiv 2105.09750, section 3."""
+Residual = Literal["anchor", "none", "feature", "nearest", "bilinear"]
 
-    def __init__(self, features: int = 28, layers: int = 4, *, clip: bool = True) -> None:
+
+class ABPN(ClippedNetwork):
+    """Anchor-Based Plain Net: Du et al., CVPR Workshops 2021, arXiv 2105.09750, section 3, and its rivals there.
+
+    Args:
+        features: channels of the body.
+        layers: convolutions from features to features; one more comes before them.
+        clip: to [0, 255] at the end.
+        residual: what the body's output is added to. ``anchor`` is the input repeated nine times in the LR space,
+            ``nearest`` and ``bilinear`` the input resized in the HR space, ``none`` nothing; ``feature`` adds the
+            first convolution's features to the last's.
+        kernel_size: of the convolutions from features to features.
+        negative_slope: of a leaky ReLU; 0 is ReLU.
+        batch_norm: behind every convolution that an activation follows.
+        image_convolution: the extra convolution on the 27 channels that become pixels; without it there is one more
+            from features to features.
+    """
+
+    def __init__(
+        self,
+        features: int = 28,
+        layers: int = 4,
+        *,
+        clip: bool = True,
+        residual: Residual = "anchor",
+        kernel_size: int = 3,
+        negative_slope: float = 0.0,
+        batch_norm: bool = False,
+        image_convolution: bool = True,
+    ) -> None:
         super().__init__(clip=clip)
+        self.residual = residual
         upscaled = 3 * SCALE**2
-        widths = [3, *[features] * (layers + 1), upscaled]
-        body: list[nn.Module] = []
-        for narrow, wide in pairwise(widths):
-            body += [PixelConv2d(narrow, wide), nn.ReLU()]
-        self.body = nn.Sequential(*body, PixelConv2d(upscaled, upscaled))
+
+        def block(narrow: int, wide: int, size: int = 3) -> list[nn.Module]:
+            activation = nn.LeakyReLU(negative_slope) if negative_slope else nn.ReLU()
+            norm = [PixelBatchNorm2d(wide)] if batch_norm else []
+            return [PixelConv2d(narrow, wide, size), *norm, activation]
+
+        head = block(3, features)
+        body = [module for _ in range(layers) for module in block(features, features, kernel_size)]
+        if image_convolution:
+            tail = [*block(features, upscaled), PixelConv2d(upscaled, upscaled)]
+        else:
+            tail = [*block(features, features), PixelConv2d(features, upscaled)]
+        self.body = nn.Sequential(*head, *body, *tail)
+        self.features = slice(len(head), len(head) + len(body))  #: of the body: what maps features to features
         self.shuffle = nn.PixelShuffle(SCALE)
 
     def upscale(self, x: Tensor) -> Tensor:
-        """The body's output on the anchor: every pixel repeated nine times in the LR space (section 3.2)."""
-        anchor = x.repeat_interleave(SCALE**2, dim=1)
-        y: Tensor = self.shuffle(self.body(x) + anchor)
+        """The network without its clip."""
+        match self.residual:
+            case "anchor":
+                residual = self.body(x) + x.repeat_interleave(SCALE**2, dim=1)  # section 3.2
+                y: Tensor = self.shuffle(residual)
+            case "none":
+                y = self.shuffle(self.body(x))
+            case "feature":
+                first = self.body[: self.features.start](x)
+                last = self.body[self.features](first) + first
+                y = self.shuffle(self.body[self.features.stop :](last))
+            case mode:
+                y = self.shuffle(self.body(x)) + _resized(x, mode)
         return y
+
+
+def _resized(x: Tensor, mode: Literal["nearest", "bilinear"]) -> Tensor:
+    corners = {"align_corners": False} if mode == "bilinear" else {}
+    return F.interpolate(x, scale_factor=SCALE, mode=mode, **corners)
 
 
 class FSRCNN(ClippedNetwork):

@@ -14,25 +14,31 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from mai_harness import __version__
 from mai_harness.backends import TimingPlan
+from mai_harness.bench_loader import LoaderReport, LoaderRequest
 from mai_harness.benchmark import BenchmarkReport, BenchmarkRequest
+from mai_harness.calibrate import CALIBRATED_FILE, FLOAT_FILE, CalibrateRequest, NetworkKind
 from mai_harness.check import CheckRequest
 from mai_harness.datasets import Dataset, training_images
+from mai_harness.decode import DecodeRequest, ImageFile
 from mai_harness.diagnose import diagnose
 from mai_harness.discover import discover, named
-from mai_harness.errors import DataNotFound, HarnessError, StageFailed
+from mai_harness.errors import DataNotFound, HarnessError, InvalidSubmission, StageFailed
 from mai_harness.export import ONNX_FILE, ExportRequest
 from mai_harness.isolate import run_isolated, stored_reply, unpack
 from mai_harness.machine import describe, versions
 from mai_harness.metrics import FIGURES
+from mai_harness.patches import Decoded
 from mai_harness.prepare import Prepared
-from mai_harness.quantise import DYNAMIC_FILE, FLOAT_FILE, STATIC_FILE, NetworkKind, QuantiseRequest
+from mai_harness.qat import LEARNED_FILE, QatReport, QatRequest
+from mai_harness.quantise import DYNAMIC_FILE, STATIC_FILE, QuantiseRequest
 from mai_harness.records import (
+    CalibrateReport,
     CheckReport,
     Evaluation,
     ExportReport,
@@ -44,17 +50,29 @@ from mai_harness.records import (
     Results,
     ScoreReport,
     Submission,
+    TrainRecipe,
     UpscaleReport,
 )
 from mai_harness.score import ScoreRequest
 from mai_harness.storage import SCHEMA_VERSION, write_bytes
+from mai_harness.study import (
+    STUDY_SCHEMA_VERSION,
+    PlannedRow,
+    RowFailure,
+    StudyResults,
+    StudyRow,
+    Training,
+    find_study,
+    judged,
+)
 from mai_harness.train import WEIGHTS_FILE, TrainReport, TrainRequest
 from mai_harness.upscale import UpscaleRequest
 
 R = TypeVar("R", bound=Record)
 Tell = Callable[[str], None]
+CARD_FILE = "weights.json"
 # Modules without influence on a stage's result: a change there leaves stored results valid.
-PRESENTATION = {"__main__", "diagnose", "download", "pipeline", "render", "scaffold", "storage"}
+PRESENTATION = {"__main__", "diagnose", "download", "pipeline", "render", "scaffold", "storage", "study"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +86,7 @@ class Settings:
     shave: int = 0  #: border pixels left out of the scores
     backend: str = "cpu"
     plan: TimingPlan = field(default_factory=TimingPlan)
+    without: tuple[str, ...] = ()  #: rewrites of the graph to leave out
 
     @property
     def work(self) -> Path:
@@ -95,12 +114,25 @@ class Workshop:
         self._tell = tell
         self._code = _code_fingerprint()
 
-    def run(self, owner: Owner, stage: str, request: Record, report: type[R], *, patient: bool = False) -> R:
+    def run(
+        self,
+        owner: Owner,
+        stage: str,
+        request: Record,
+        report: type[R],
+        *,
+        patient: bool = False,
+        gpu: bool = False,
+        sent: Record | None = None,
+    ) -> R:
         """The stage's report; its files are in :meth:`folder`.
 
         Args:
             stage: both the module and the name told to people.
+            request: all that the report depends on.
             patient: no time limit, and the child's lines are told.
+            gpu: the child sees the machine's GPUs.
+            sent: what the child is given, if it is told more than its report depends on.
 
         Raises:
             StageFailed: as in :func:`mai_harness.isolate.run_isolated`.
@@ -109,7 +141,12 @@ class Workshop:
         if done is not None:
             return done
         with _named_in_failures(stage):
-            return self._run(owner, stage, request, report, patient)
+            folder = self.folder(owner, stage, request)
+            self.discard(owner, stage, keep=folder)
+            self._tell(f"{owner.folder}: {stage}")
+            call = f"mai_harness.{stage}:{stage}"
+            limit, on_line = (None, self._tell) if patient else (self.settings.timeout_s, None)
+            return run_isolated(call, sent or request, folder, report, limit, on_line, gpu)
 
     def finished(self, owner: Owner, stage: str, request: Record, report: type[R]) -> R | None:
         """What an earlier run left, ``None`` if nothing; a stage that ran out of time may have more of it now.
@@ -133,14 +170,6 @@ class Workshop:
         for old in (self.settings.work / owner.folder).glob(f"{stage}-*"):
             if old != keep:
                 shutil.rmtree(old, ignore_errors=True)
-
-    def _run(self, owner: Owner, stage: str, request: Record, report: type[R], patient: bool) -> R:
-        folder = self.folder(owner, stage, request)
-        self.discard(owner, stage, keep=folder)
-        self._tell(f"{owner.folder}: {stage}")
-        call = f"mai_harness.{stage}:{stage}"
-        limit, on_line = (None, self._tell) if patient else (self.settings.timeout_s, None)
-        return run_isolated(call, request, folder, report, limit, on_line)
 
 
 @contextmanager
@@ -204,24 +233,63 @@ def prepare(workshop: Workshop, dataset: Dataset) -> Prepared:
     return workshop.run(Owner("data", dataset.fingerprint), "prepare", dataset, Prepared)
 
 
-def train(workshop: Workshop, submission: Submission) -> tuple[TrainReport, Path]:
+def train(workshop: Workshop, submission: Submission, devices: int | None = None) -> tuple[TrainReport, Path]:
     """Weights by the submission's own recipe: the report and the file.
+
+    Args:
+        devices: GPUs, or processes where there is none; by default all GPUs, or one process. Training may go on
+            with other devices than it began with.
 
     Raises:
         StageFailed: it has no recipe, there are no training images, or training failed.
     """
-    if submission.kind != "torch" or submission.train is None:
-        raise StageFailed(f"{submission.name} has no [train] section in submission.toml", stage="train")
-    # Neither the weights that are there nor a word of the description has a say in how new ones come about.
-    source = hashlib.sha256(Path(submission.path).read_bytes()).hexdigest()
-    blank = msgspec.structs.replace(submission, weights=None, fingerprint=source, title="", authors=(), description="")
-    request = TrainRequest(submission=blank, recipe=submission.train, images=_training_images(workshop, submission))
-    owner = Owner(work_name(submission.name), source)
-    report = workshop.run(owner, "train", request, TrainReport, patient=True)
+    owner, blank, recipe = _to_train(submission)
+    request = TrainRequest(submission=blank, recipe=recipe, images=str(_decoded(workshop, submission)))
+    sent = msgspec.structs.replace(request, devices=devices)
+    report = workshop.run(owner, "train", request, TrainReport, patient=True, gpu=True, sent=sent)
     return report, workshop.folder(owner, "train", request) / WEIGHTS_FILE
 
 
-def _training_images(workshop: Workshop, submission: Submission) -> tuple[str, ...]:
+def bench_loader(workshop: Workshop, submission: Submission, steps: int) -> LoaderReport:
+    """What loading costs a training step of the submission.
+
+    Args:
+        steps: how many are timed with the loader, and as many without.
+
+    Raises:
+        StageFailed: as in :func:`train`.
+    """
+    owner, blank, recipe = _to_train(submission)
+    images = str(_decoded(workshop, submission))
+    request = LoaderRequest(submission=blank, recipe=recipe, images=images, steps=steps)
+    workshop.discard(owner, "bench_loader")
+    return workshop.run(owner, "bench_loader", request, LoaderReport, gpu=True)
+
+
+def _to_train(submission: Submission) -> tuple[Owner, Submission, TrainRecipe]:
+    """Owner, submission and recipe, without all that has no say in how new weights come about.
+
+    That is the weights that are there, what is to be done with the new ones, and the words of the description.
+    """
+    if submission.kind != "torch" or submission.train is None:
+        raise StageFailed(f"{submission.name} has no [train] section in submission.toml", stage="train")
+    source = hashlib.sha256(Path(submission.path).read_bytes()).hexdigest()
+    recipe = msgspec.structs.replace(submission.train, qat=None)
+    blank = msgspec.structs.replace(
+        submission, weights=None, learned=None, train=recipe, fingerprint=source, title="", authors=(), description=""
+    )
+    return Owner(work_name(submission.name), source), blank, recipe
+
+
+def _decoded(workshop: Workshop, submission: Submission) -> Path:
+    """The training images' folder; they are decoded once for all submissions."""
+    request = DecodeRequest(images=tuple(map(ImageFile.at, _training_images(workshop, submission))))
+    owner = Owner("data", "training images")
+    workshop.run(owner, "decode", request, Decoded, patient=True)
+    return workshop.folder(owner, "decode", request)
+
+
+def _training_images(workshop: Workshop, submission: Submission) -> list[Path]:
     if workshop.settings.data is None:
         reason = (
             f"{submission.name} has no weights, and there is no data to train it on: give a folder that has "
@@ -229,9 +297,18 @@ def _training_images(workshop: Workshop, submission: Submission) -> tuple[str, .
         )
         raise StageFailed(reason, stage="train")
     try:
-        return tuple(str(path.resolve()) for path in training_images(workshop.settings.data))
+        return [path.resolve() for path in training_images(workshop.settings.data)]
     except DataNotFound as error:
         raise StageFailed(str(error), stage="train") from None
+
+
+class WeightsCard(Record, frozen=True):
+    """``weights.json``: how the weights beside it were made."""
+
+    command: str
+    machine: str
+    training: TrainReport
+    qat: QatReport | None = None  #: how ``learned.safetensors`` was
 
 
 @dataclass(kw_only=True)
@@ -240,7 +317,9 @@ class Converted:
 
     model: Model | None = None
     export: ExportReport | None = None
+    calibrate: CalibrateReport | None = None
     quantise: QuantiseReport | None = None
+    without: dict[str, str] = field(default_factory=dict)  #: rewrite -> INT8 file without it
 
     @property
     def files(self) -> Model:
@@ -268,30 +347,98 @@ def convert(workshop: Workshop, submission: Submission, prepared: Prepared, done
     if submission.kind == "tflite":
         done.model = as_submitted(submission)
         return
+    weights, learned = submission.weights, submission.learned
+    if weights is None and submission.train is not None:
+        made = train(workshop, submission)[1]
+        weights, learned = str(made), None
+        if submission.train.qat is not None:
+            learned = str(learn(workshop, submission, made, prepared)[1])
+    calibrated = calibrate(workshop, submission, weights, prepared, done)
+    quantise(workshop, submission, calibrated, learned, prepared, done)
+
+
+def quantise(
+    workshop: Workshop,
+    submission: Submission,
+    calibrated: Path,
+    learned: str | None,
+    prepared: Prepared,
+    done: Converted,
+) -> None:
+    """Make the INT8 TFLite files, filling ``done``.
+
+    Args:
+        calibrated: the folder that :func:`calibrate` names.
+        learned: weights and ranges of quantisation-aware training; ``None`` to quantise after training.
+
+    Raises:
+        StageFailed: the network cannot be quantised.
+    """
+    request = QuantiseRequest(
+        calibrated=str(calibrated / CALIBRATED_FILE),
+        float32=str(calibrated / FLOAT_FILE),
+        probe=prepared.calibration[0],
+        learned=None if workshop.settings.without else learned,  # it is of the graph with all rewrites
+        without=workshop.settings.without,
+    )
+    owner = owner_of(submission)
+    done.quantise = workshop.run(owner, "quantise", request, QuantiseReport)
+    folder = workshop.folder(owner, "quantise", request)
+    done.without = {each.id: str(folder / f"without-{each.id}.tflite") for each in done.quantise.rewrites}
+    done.model = Model(
+        static=str(folder / STATIC_FILE),
+        dynamic=str(folder / DYNAMIC_FILE) if done.quantise.dynamic else None,
+        float32=str(calibrated / FLOAT_FILE),
+    )
+
+
+def calibrate(
+    workshop: Workshop, submission: Submission, weights: str | None, prepared: Prepared, done: Converted
+) -> Path:
+    """The float TFLite files' folder, filling ``done``.
+
+    Raises:
+        StageFailed: the submission cannot be brought there.
+    """
     owner = owner_of(submission)
     kind: NetworkKind
     if submission.kind == "keras" or submission.kind == "saved_model":
         kind, path = submission.kind, submission.path
     else:
-        request = ExportRequest(
-            submission=submission, weights=_weights(workshop, submission), probe=prepared.calibration[0]
+        to_onnx = ExportRequest(
+            submission=submission, weights=weights, probe=prepared.calibration[0], without=workshop.settings.without
         )
-        done.export = workshop.run(owner, "export", request, ExportReport)
-        kind, path = "onnx", str(workshop.folder(owner, "export", request) / ONNX_FILE)
-    to_int8 = QuantiseRequest(kind=kind, path=path, calibration=prepared.calibration)
-    done.quantise = workshop.run(owner, "quantise", to_int8, QuantiseReport)
-    folder = workshop.folder(owner, "quantise", to_int8)
-    done.model = Model(
-        static=str(folder / STATIC_FILE),
-        dynamic=str(folder / DYNAMIC_FILE) if done.quantise.dynamic else None,
-        float32=str(folder / FLOAT_FILE),
+        done.export = workshop.run(owner, "export", to_onnx, ExportReport)
+        kind, path = "onnx", str(workshop.folder(owner, "export", to_onnx) / ONNX_FILE)
+    request = CalibrateRequest(kind=kind, path=path, frames=prepared.calibration)
+    done.calibrate = workshop.run(owner, "calibrate", request, CalibrateReport)
+    return workshop.folder(owner, "calibrate", request)
+
+
+def learn(
+    workshop: Workshop, submission: Submission, weights: Path, prepared: Prepared, devices: int | None = None
+) -> tuple[QatReport, Path]:
+    """Quantisation-aware training by the submission's own recipe: the report and the file.
+
+    Args:
+        weights: of the float training that it goes on from.
+        devices: as in :func:`train`.
+
+    Raises:
+        StageFailed: it has no recipe, there are no training images, or training failed.
+    """
+    owner, blank, recipe = _to_train(submission)
+    if recipe.qat is None:
+        raise StageFailed(f"{submission.name} has no [train.qat] section in submission.toml", stage="qat")
+    owner = Owner(owner.folder, hashlib.sha256(owner.fingerprint.encode() + weights.read_bytes()).hexdigest())
+    calibrated = calibrate(
+        workshop, msgspec.structs.replace(blank, fingerprint=owner.fingerprint), str(weights), prepared, Converted()
     )
-
-
-def _weights(workshop: Workshop, submission: Submission) -> str | None:
-    if submission.weights is not None or submission.train is None:
-        return submission.weights
-    return str(train(workshop, submission)[1])
+    images = str(_decoded(workshop, submission))
+    request = QatRequest(calibrated=str(calibrated / CALIBRATED_FILE), recipe=recipe.qat, images=images)
+    sent = msgspec.structs.replace(request, devices=devices)
+    report = workshop.run(owner, "qat", request, QatReport, patient=True, gpu=True, sent=sent)
+    return report, workshop.folder(owner, "qat", request) / LEARNED_FILE
 
 
 def check(workshop: Workshop, submission: Submission, converted: Converted) -> CheckReport:
@@ -332,7 +479,13 @@ def benchmark(workshop: Workshop, submission: Submission, converted: Converted) 
         StageFailed: the model or the backend does not run.
     """
     settings = workshop.settings
-    request = BenchmarkRequest(model=converted.files, backend=settings.backend, plan=settings.plan, device=describe())
+    request = BenchmarkRequest(
+        model=converted.files,
+        without=converted.without,
+        backend=settings.backend,
+        plan=settings.plan,
+        device=describe(),
+    )
     return workshop.run(owner_of(submission), "benchmark", request, BenchmarkReport)
 
 
@@ -362,13 +515,19 @@ def evaluate(settings: Settings, dataset: Dataset, names: Sequence[str], tell: T
     done |= {r.name: _rejected(r) for r in rejections}
     return Results(
         schema_version=SCHEMA_VERSION,
-        harness_version=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=describe(),
-        versions={name: version for name, version in versions().items() if version is not None},
-        dataset=dataset.name,
         submissions=tuple(done[name] for name in sorted(done)),
+        **_circumstances(dataset),
     )
+
+
+def _circumstances(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "harness_version": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe(),
+        "versions": {name: version for name, version in versions().items() if version is not None},
+        "dataset": dataset.name,
+    }
 
 
 def evaluate_one(workshop: Workshop, submission: Submission, dataset: Dataset, prepared: Prepared) -> Evaluation:
@@ -379,7 +538,8 @@ def evaluate_one(workshop: Workshop, submission: Submission, dataset: Dataset, p
         convert(workshop, submission, prepared, converted)
         found["check"] = check(workshop, submission, converted)
         found["score"] = score(workshop, submission, converted, dataset, prepared)
-        found["latency"] = benchmark(workshop, submission, converted).latency
+        timed = benchmark(workshop, submission, converted)
+        found["latency"], found["gains"] = timed.latency, timed.gains
         _package(workshop.settings, submission, converted.files)
     except StageFailed as error:
         found["failure"] = Failure(stage=error.stage, kind=error.kind, reason=str(error))
@@ -391,6 +551,7 @@ def evaluate_one(workshop: Workshop, submission: Submission, dataset: Dataset, p
         description=submission.description,
         fingerprint=submission.fingerprint,
         export=converted.export,
+        calibrate=converted.calibrate,
         quantise=converted.quantise,
         **found,
     )
@@ -442,3 +603,132 @@ def _package(settings: Settings, submission: Submission, model: Model) -> None:
             write_bytes(folder / name, Path(source).read_bytes())
         else:
             (folder / name).unlink(missing_ok=True)
+
+
+# A study
+
+
+def study(settings: Settings, name: str, dataset: Dataset, tell: Tell) -> StudyResults:
+    """Measure every row of a study; what fails is told in its row.
+
+    Args:
+        tell: called with a line for a person when something starts.
+
+    Raises:
+        HarnessError: there is no such study, an image cannot be used, or another run is under way.
+    """
+    folder, manifest = find_study(settings.submissions, name)
+    entries = {entry.name: entry for found in discover(folder) for entry in found}
+    with locked(settings):
+        prepared = prepare(Workshop(settings, tell), dataset)
+        rows = []
+        for index, planned in enumerate(manifest.rows, 1):
+            place = f"[{index}/{len(manifest.rows)}]"
+            workshop = Workshop(settings, lambda line, place=place: tell(f"{place} {line}"))  # type: ignore[misc]
+            rows.append(study_row(workshop, name, planned, entries[planned.submission], dataset, prepared))
+    return StudyResults(
+        schema_version=STUDY_SCHEMA_VERSION,
+        command=f"mai-harness study {name}" + (" --data DIR" if settings.data else ""),
+        name=name,
+        title=manifest.title,
+        about=manifest.about,
+        source=manifest.source,
+        reference=manifest.reference,
+        caveats=manifest.caveats,
+        rows=judged(rows, manifest.reference),
+        **_circumstances(dataset),
+    )
+
+
+def study_row(
+    workshop: Workshop,
+    study: str,
+    planned: PlannedRow,
+    entry: Submission | Rejection,
+    dataset: Dataset,
+    prepared: Prepared,
+) -> StudyRow:
+    """One network of the study of that name as FP32, PTQ and QAT; what fails costs only what depends on it."""
+    failures: list[RowFailure] = []
+    found: dict[str, Any] = {"title": entry.name}
+    with _noted(failures, "network"):
+        if isinstance(entry, Rejection):
+            raise InvalidSubmission(entry.reason)
+        found |= {"title": entry.title, "fingerprint": entry.fingerprint}
+        # Of its own name, for a submission of the board may be called the same.
+        network = msgspec.structs.replace(entry, name=f"{study}.{entry.name}")
+        _measure(workshop, network, dataset, prepared, found, failures)
+    return StudyRow(
+        name=planned.submission,
+        group=planned.group,
+        paper=planned.paper,
+        remark=planned.remark,
+        failures=tuple(failures),
+        **found,
+    )
+
+
+def _measure(
+    workshop: Workshop,
+    network: Submission,
+    dataset: Dataset,
+    prepared: Prepared,
+    found: dict[str, Any],
+    failures: list[RowFailure],
+) -> None:
+    """Fill ``found`` with the fields of a :class:`StudyRow`, and ``failures``."""
+    if network.kind == "tflite":
+        raise StageFailed("it is quantised already; a study needs the float network", stage="quantise")
+    # Its stages after calibration lie apart, so that neither way of quantising discards the other's.
+    aware = msgspec.structs.replace(network, name=f"{network.name}.qat")
+    weights, learned, to_learn = network.weights, network.learned, None
+    found["training"] = _recorded(network)
+    if weights is None and network.train is not None:
+        report, made = train(workshop, network)
+        found["training"] = Training(recipe=report.recipe, images=report.images, qat=network.train.qat)
+        weights, learned, to_learn = str(made), None, made if network.train.qat else None
+    to_float, timed = Converted(), None
+    calibrated = calibrate(workshop, network, weights, prepared, to_float)
+    found["untrained"] = to_float.export is not None and to_float.export.untrained
+    with _noted(failures, "ptq"):
+        quantise(workshop, network, calibrated, None, prepared, converted := Converted())
+        found["ptq"] = score(workshop, network, converted, dataset, prepared)
+        timed = network, converted
+    with _noted(failures, "qat"):
+        if to_learn is not None:
+            learned = str(learn(workshop, aware, to_learn, prepared)[1])
+        if learned is not None:
+            quantise(workshop, aware, calibrated, learned, prepared, converted := Converted())
+            found["qat"] = score(workshop, aware, converted, dataset, prepared)
+            timed = aware, converted
+    if timed is not None:
+        with _noted(failures, "runtime"):
+            found["facts"] = check(workshop, *timed).facts
+            alone = Converted(model=msgspec.structs.replace(timed[1].files, float32=None))
+            found["latency"] = benchmark(workshop, timed[0], alone).latency[0]
+
+
+def _recorded(network: Submission) -> Training | None:
+    """How the weights came about by the card beside them; ``None`` if there is none, or it is of other weights."""
+    if network.weights is None:
+        return None
+    weights = Path(network.weights)
+    try:
+        card = msgspec.json.decode((weights.parent / CARD_FILE).read_bytes(), type=WeightsCard)
+    except (OSError, msgspec.DecodeError):
+        return None
+    if card.training.weights_sha256 != hashlib.sha256(weights.read_bytes()).hexdigest():
+        return None
+    qat = card.qat.recipe if card.qat and network.learned else None
+    return Training(recipe=card.training.recipe, images=card.training.images, qat=qat)
+
+
+@contextmanager
+def _noted(failures: list[RowFailure], part: Literal["network", "ptq", "qat", "runtime"]) -> Iterator[None]:
+    """What fails inside is one more failure, and no more than that."""
+    try:
+        yield
+    except StageFailed as error:
+        failures.append(RowFailure(part=part, stage=error.stage, kind=error.kind, reason=str(error)))
+    except HarnessError as error:
+        failures.append(RowFailure(part=part, stage="discover", kind="error", reason=str(error)))

@@ -1,261 +1,88 @@
-"""Make full-integer INT8 TFLite of a float network, and its float twin; checked against each other.
-
-ONNX goes through onnx2tf; Keras files and SavedModels enter here. One conversion a file, and both from the
-same TensorFlow graph.
-"""
+"""Make full-integer INT8 TFLite of a calibrated graph: per-channel weights, uint8 in and out."""
 
 import math
-import os
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 
-from mai_harness.errors import ModelContractError
-from mai_harness.interpreter import Pixels, TFLiteModel, as_dequantised_pixels, as_raw_pixels
+from mai_harness.errors import InvalidSubmission, ModelContractError, gist
+from mai_harness.interpreter import TFLiteModel, as_dequantised_pixels, as_raw_pixels
 from mai_harness.metrics import psnr
-from mai_harness.records import LR_FRAME, SCALE, CalibrationFrame, Parity, QuantiseReport, Record
-from mai_harness.tflite_graph import with_dynamic_frame, with_ranges
+from mai_harness.records import CalibrationFrame, GraphRewrite, QuantiseReport, Record
+from mai_harness.tflite_graph import with_dynamic_frame
+from mai_harness.tflite_rewrites import rewrite
 
-STATIC_FILE, DYNAMIC_FILE, FLOAT_FILE = "model.tflite", "model_none.tflite", "float32.tflite"
-INPUT_SHAPE = (1, *LR_FRAME, 3)
-OUTPUT_SHAPE = (1, LR_FRAME[0] * SCALE, LR_FRAME[1] * SCALE, 3)
-PIXEL_RANGE = (0.0, 255.0)
-# onnx2tf wants this file from the network unless one of its name lies in the working directory.
-ONNX2TF_SAMPLE = ("calibration_image_sample_data_20x128x128x3_float32.npy", (20, 128, 128, 3))
-
-Array = npt.NDArray[np.float32]
-Network = Callable[[Any], Any]  #: (1, 360, 640, 3) to (1, 1080, 1920, 3), TensorFlow float32 tensors
-
-
-NetworkKind = Literal["onnx", "keras", "saved_model"]
+STATIC_FILE, DYNAMIC_FILE = "model.tflite", "model_none.tflite"
 
 
 class QuantiseRequest(Record, frozen=True):
-    """A float network and the frames that set its INT8 ranges."""
+    """A calibrated graph and how to quantise it."""
 
-    kind: NetworkKind
-    path: str
-    calibration: tuple[CalibrationFrame, ...]
+    calibrated: str
+    float32: str  #: its float twin
+    probe: CalibrationFrame
+    learned: str | None = None  #: weights and ranges of quantisation-aware training, instead of the calibrated ones
+    without: tuple[str, ...] = ()  #: rewrites to leave out
 
 
 def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
-    """Write ``model.tflite``, ``float32.tflite`` and, where the graph runs at any size, ``model_none.tflite``.
+    """Write ``model.tflite`` and, where the graph runs at any size, ``model_none.tflite``.
+
+    For every rewrite that was made there is ``without-ID.tflite`` too, the same model but for that rewrite, by which
+    its gain is measured.
 
     Raises:
-        ModelContractError: the network cannot be read or does not map LR to HR of three times the size.
+        ModelContractError: TensorFlow cannot quantise the graph.
+        InvalidSubmission: what was learned belongs to another graph.
     """
-    network = _READERS[request.kind](Path(request.path), folder)
-    frames = [np.load(frame.path)[None].astype(np.float32) for frame in request.calibration]
-    function = _traced(network)
-    (folder / FLOAT_FILE).write_bytes(_converted(_converter(function), "to float TFLite"))
-    float32 = TFLiteModel(folder / FLOAT_FILE)
-    outputs = [_finite(float32.run(frame[0].astype(np.uint8))) for frame in frames]
-    clipped = _stays_within(float32, PIXEL_RANGE)
-    (folder / STATIC_FILE).write_bytes(_full_integer(_converter(function), frames, PIXEL_RANGE if clipped else None))
-    int8 = TFLiteModel(folder / STATIC_FILE)
+    calibrated = Path(request.calibrated).read_bytes()
+    rewritten, changes = rewrite(calibrated, request.without)
+    if request.learned is not None:
+        rewritten = _with_learned(rewritten, Path(request.learned))
+    (folder / STATIC_FILE).write_bytes(_full_integer(rewritten))
+    for id_ in dict.fromkeys(change.id for change in changes):
+        path = folder / f"without-{id_}.tflite"
+        path.write_bytes(_full_integer(rewrite(calibrated, (*request.without, id_))[0]))
+    int8, float32 = TFLiteModel(folder / STATIC_FILE), TFLiteModel(Path(request.float32))
     obstacle = _write_dynamic(int8, folder)
-    reference = as_dequantised_pixels(outputs[0], float32.output)
-    closeness = psnr(as_raw_pixels(int8.run(frames[0][0].astype(np.uint8))), reference)
+    probe = np.load(request.probe.path)
+    reference = as_dequantised_pixels(float32.run(probe), float32.output)
+    closeness = psnr(as_raw_pixels(int8.run(probe)), reference)
     return QuantiseReport(
-        parity=(_parity(request, network, frames[0], outputs[0]),),
-        calibration=tuple(frame.name for frame in request.calibration),
         psnr_int8_to_float_db=closeness if math.isfinite(closeness) else None,
-        clipped_output=clipped,
-        output_range=(float(min(o.min() for o in outputs)), float(max(o.max() for o in outputs))),
+        learned=request.learned is not None,
+        rewrites=tuple(GraphRewrite(id=change.id, text=change.text) for change in changes),
         dynamic=not obstacle,
         dynamic_reason=obstacle,
     )
 
 
-# Readers: one row a format
+def _with_learned(model: bytes, path: Path) -> bytes:
+    from safetensors.torch import load_file
 
+    from mai_harness.fake_quant import FakeQuantNetwork
 
-def _from_onnx(path: Path, folder: Path) -> Network:
-    import onnx
-    import onnx2tf
-
-    name, shape = ONNX2TF_SAMPLE
-    here = Path.cwd()
-    os.chdir(folder)
+    network = FakeQuantNetwork(model)
     try:
-        np.save(name, np.full(shape, 0.5, np.float32))
-        model: Network = onnx2tf.convert(
-            onnx_graph=onnx.load(path), disable_model_save=True, non_verbose=True, not_use_onnxsim=True,
-            output_folder_path=str(folder / "onnx2tf"),
-            replace_to_pseudo_operators=["erf"],  # TFLite has none; the formula is exact to 2e-7
-        )  # fmt: skip
-    finally:
-        Path(name).unlink(missing_ok=True)
-        os.chdir(here)
-    return model
-
-
-def _from_keras(path: Path, _folder: Path) -> Network:
-    keras = _keras_for(path)
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        network.load_state_dict(load_file(path))
     except Exception as error:
-        raise ModelContractError(
-            f"{path.name} cannot be loaded by Keras {keras.__version__}: {str(error).splitlines()[0][:300]}; "
-            "a SavedModel folder carries layers of your own along"
+        raise InvalidSubmission(
+            f"{path.name} was learned on another graph than the network now has ({str(error).splitlines()[0]}); "
+            "learn it again with mai-harness train, or remove it to quantise after training"
         ) from None
-    return _in_nhwc(lambda x: model(x, training=False), model.inputs[0].shape)
+    return network.write(model)
 
 
-def _keras_for(path: Path) -> Any:
-    """Keras 2 or 3, whichever wrote the file: neither reads the other's."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            version = msgspec.json.decode(archive.read("metadata.json"))["keras_version"]
-    except (zipfile.BadZipFile, KeyError, msgspec.DecodeError, TypeError, OSError):
-        raise ModelContractError(f"{path.name} is no Keras v3 file; save it with model.save('name.keras')") from None
-    if str(version).startswith("2."):
-        import tf_keras
-
-        return tf_keras
-    import keras
-
-    return keras
-
-
-def _from_saved_model(path: Path, _folder: Path) -> Network:
-    import tensorflow as tf
-
-    try:
-        model = tf.saved_model.load(str(path))
-    except Exception as error:
-        raise ModelContractError(f"{path.name} is no SavedModel: {str(error).splitlines()[0][:300]}") from None
-    if "serving_default" not in model.signatures:
-        raise ModelContractError(f"{path.name} has signatures {sorted(model.signatures)}; expected serving_default")
-    signature = model.signatures["serving_default"]
-    inputs = signature.structured_input_signature[1]
-    if len(inputs) != 1:
-        raise ModelContractError(f"serving_default takes {len(inputs)} tensors; expected one image")
-    ((name, spec),) = inputs.items()
-
-    def network(x: Any) -> Any:
-        # Through the model, since the signature alone would not keep its variables alive.
-        results = list(model.signatures["serving_default"](**{name: tf.cast(x, spec.dtype)}).values())
-        return results[0] if len(results) == 1 else results
-
-    return _in_nhwc(network, spec.shape)
-
-
-_READERS: dict[NetworkKind, Callable[[Path, Path], Network]] = {
-    "onnx": _from_onnx,
-    "keras": _from_keras,
-    "saved_model": _from_saved_model,
-}
-
-
-def _in_nhwc(network: Network, shape: Any) -> Network:
-    sizes = tuple(shape)
-    if len(sizes) != 4:
-        raise ModelContractError(f"the network takes {sizes}; expected (1, H, W, 3)")
-    if sizes[3] == 3 or sizes[1] != 3:
-        return network
-    import tensorflow as tf
-
-    return lambda x: tf.transpose(network(tf.transpose(x, (0, 3, 1, 2))), (0, 2, 3, 1))
-
-
-# Conversion
-
-
-def _traced(network: Network) -> Any:
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    def call(x: Any) -> Any:
-        y = network(x)
-        if isinstance(y, list | tuple | dict):
-            raise ModelContractError(f"the network returns {len(y)} tensors; expected one image")
-        return tf.cast(y, tf.float32)
-
-    spec = tf.TensorSpec(INPUT_SHAPE, tf.float32, name="input")
-    try:
-        function = tf.function(call, input_signature=[spec], autograph=False).get_concrete_function()
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        raise ModelContractError(f"the network does not run at 360x640: {_gist(error)}") from None
-    shape = function.structured_outputs.shape
-    if shape.rank is None or not shape.is_compatible_with(OUTPUT_SHAPE):
-        raise ModelContractError(f"the network maps {INPUT_SHAPE} to {tuple(shape)}; expected {OUTPUT_SHAPE}")
-    # Keras 3 keeps its variables where the converter does not look: unfrozen, they are read as nothing at all.
-    return convert_variables_to_constants_v2(function)
-
-
-def _converter(function: Any) -> Any:
-    import tensorflow as tf
-
-    return tf.lite.TFLiteConverter.from_concrete_functions([function], tf.Module())
-
-
-def _full_integer(converter: Any, frames: list[Array], result: tuple[float, float] | None) -> bytes:
-    """INT8 with per-channel weights, uint8 in and out.
-
-    The converter is stopped after calibration, so that ranges known beforehand can be set: the input's, and the
-    output's if ``result`` gives it. Fake quantisation nodes would do neither: beside calibration, the one at the
-    output passes its own range on to the tensor before it (with them, a network ending in ``clip(x, 0, 1) * 255``
-    was 24 dB from its float twin instead of 57).
-    """
+def _full_integer(calibrated: bytes) -> bytes:
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
     from tensorflow.lite.python.util import modify_model_io_type
 
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([frame] for frame in frames)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter._experimental_calibrate_only = True
-    calibrated = with_ranges(_converted(converter, "to full-integer INT8"), PIXEL_RANGE, result)
     try:
         model: bytes = modify_model_io_type(mlir_quantize(calibrated), tf.uint8, tf.uint8)
     except Exception as error:
-        raise ModelContractError(f"TensorFlow cannot quantise the network: {_gist(error)}") from None
+        raise ModelContractError(f"TensorFlow cannot quantise the network: {gist(error)}") from None
     return model
-
-
-def _converted(converter: Any, what: str) -> bytes:
-    try:
-        model: bytes = converter.convert()
-    except Exception as error:
-        raise ModelContractError(f"TensorFlow cannot convert the network {what}: {_gist(error)}") from None
-    return model
-
-
-def _gist(error: Exception) -> str:
-    """What a person can use of TensorFlow's pages of text: its own 'error:' lines, or else the last line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    told = [line.rpartition("error: ")[2] for line in lines if "error: " in line]
-    return "; ".join(dict.fromkeys(told or lines[-1:]))[:300]
-
-
-# Checks
-
-
-def _stays_within(model: TFLiteModel, limits: tuple[float, float]) -> bool:
-    """Whether noise from the range's ends, and a thousand times beyond them, leaves the output within ``limits``.
-
-    A convolution that sharpens overshoots on such noise, so only a network that ends in a clip, or in a function that
-    saturates, passes.
-    """
-    rng = np.random.default_rng(0)
-    noise = rng.integers(0, 2, INPUT_SHAPE[1:]).astype(np.float32) * 2 - 1
-    for frame in (127.5 + 127.5 * noise, 1e3 * 127.5 * noise, -1e3 * 127.5 * noise):
-        output = model.run(frame)
-        if not (limits[0] <= output.min() and output.max() <= limits[1]):
-            return False
-    return True
-
-
-def _finite(output: Pixels) -> Pixels:
-    if not np.isfinite(output).all():
-        raise ModelContractError("the network's output has NaN or infinite values on a photograph; look at its weights")
-    return output
 
 
 def _write_dynamic(int8: TFLiteModel, folder: Path) -> str:
@@ -268,19 +95,3 @@ def _write_dynamic(int8: TFLiteModel, folder: Path) -> str:
     if obstacle:
         path.unlink()
     return obstacle
-
-
-def _parity(request: QuantiseRequest, network: Network, frame: Array, output: Pixels) -> Parity:
-    """How far the float TFLite file is from what it was made of, on one frame."""
-    if request.kind == "onnx":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(request.path, providers=["CPUExecutionProvider"])
-        expected = session.run(None, {session.get_inputs()[0].name: frame.transpose(0, 3, 1, 2)})[0]
-        expected = expected.transpose(0, 2, 3, 1)
-    else:
-        import tensorflow as tf
-
-        expected = np.asarray(network(tf.constant(frame)))
-    difference = float(np.abs(expected[0] - output).max())
-    return Parity(before=request.kind, after="tflite float32", max_abs_difference=difference)

@@ -1,5 +1,6 @@
 """The vocabulary: frozen, serialisable records that the stages pass on. Stages import it, never each other."""
 
+import math
 import statistics
 from typing import Annotated, Any, Literal
 
@@ -19,16 +20,77 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of every record: immutable, keyword-only, unknown fields refused."""
 
 
-class TrainRecipe(Record, frozen=True):
-    """``[train]`` of submission.toml: L1 loss, Adam, one-cycle learning rate, random crops, flips and rotations."""
+Preset = Literal["desk", "paper"]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Phase(Record, frozen=True):
+    """One pass of an optimiser over random patches, turned and mirrored; the loss is L1, in grey levels."""
 
     steps: Annotated[int, msgspec.Meta(ge=1)]
     batch: Annotated[int, msgspec.Meta(ge=1)] = 16
     patch: Annotated[int, msgspec.Meta(ge=8)] = 64  #: side of the LR patch, in pixels
-    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-3  #: peak of the one-cycle schedule
-    #: last share of the steps in float32; those before run in bfloat16
-    float32_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
-    seed: int = 0
+    learning_rate: Annotated[float, msgspec.Meta(gt=0)] = 1e-3  #: greatest of the schedule
+    optimiser: Literal["adam", "soap"] = "adam"
+    schedule: Literal["cosine", "halving"] = "cosine"
+    warmup: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.05  #: cosine: share of the steps in which the rate rises
+    halve_every: Annotated[int, msgspec.Meta(ge=1)] | None = None  #: halving: in steps
+    bfloat16: bool = False  #: forward passes in bfloat16; weights and loss stay in float32
+    float32_share: Share = 0.1  #: last share of the steps that is in float32 all the same
+    l2_share: Share = 0.0  #: last share of the steps with the mean squared error for a loss
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule == "halving" and self.halve_every is None:
+            raise ValueError("schedule = 'halving' needs halve_every, in steps")
+
+    def rate(self, step: int) -> float:
+        """What the learning rate is multiplied by in this step, counted from 0; in [0, 1]."""
+        if self.schedule == "halving" and self.halve_every is not None:
+            return float(0.5 ** (step // self.halve_every))
+        rising = round(self.warmup * self.steps)
+        if step < rising:
+            return (step + 1) / rising
+        return (1 + math.cos(math.pi * (step - rising) / (self.steps - rising))) / 2
+
+
+class QatRecipe(Phase, frozen=True):
+    """``[train.qat]``: training with the rounding of INT8 in the network, after the float phase."""
+
+
+class TrainRecipe(Phase, frozen=True):
+    """``[train]`` of submission.toml: a preset, and whatever is written beside it."""
+
+    preset: Preset = "desk"  #: gives the values of all that is left out
+    qat: QatRecipe | None = None
+
+
+# ``paper`` is ABPN (arXiv 2105.09750, section 4.1), whose epochs are 1000 steps; ``desk`` fits two CPU cores.
+PRESETS: dict[str, dict[str, Any]] = {
+    "desk": {
+        "steps": 100_000, "learning_rate": 5e-3, "optimiser": "soap", "bfloat16": True, "l2_share": 0.1,
+        "qat": {"steps": 4_000, "learning_rate": 1e-4},
+    },
+    "paper": {
+        "steps": 1_000_000, "learning_rate": 1e-3, "schedule": "halving", "halve_every": 200_000,
+        "qat": {"steps": 200_000, "learning_rate": 1e-4, "schedule": "halving", "halve_every": 50_000},
+    },
+}  # fmt: skip
+
+
+def with_preset(given: dict[str, Any]) -> dict[str, Any]:
+    """``[train]`` as it is written, with the values of its preset for what is left out.
+
+    ``[train.qat]``, which may be empty, is filled in the same way; without it there is none. Nothing is validated:
+    of an unknown preset only the name comes back.
+    """
+    name = given.get("preset", "desk")
+    preset = {"preset": name, **PRESETS.get(str(name), {})}
+    qat = preset.pop("qat", {})
+    filled = {**preset, **given}
+    if isinstance(given.get("qat"), dict):
+        filled["qat"] = {**qat, **given["qat"]}
+    return filled
 
 
 class Submission(Record, frozen=True):
@@ -44,6 +106,7 @@ class Submission(Record, frozen=True):
     factory: str | None = None  #: torch only: callable in model.py that returns the nn.Module
     arguments: dict[str, Any] = {}
     weights: str | None = None
+    learned: str | None = None  #: weights and ranges of quantisation-aware training, of the graph as it ships
     dynamic_path: str | None = None  #: challenge package only: model_none.tflite
     train: TrainRecipe | None = None
 
@@ -93,14 +156,28 @@ class ExportReport(Record, frozen=True):
     untrained: bool = False  #: the network has parameters to train but came without weights
 
 
-class QuantiseReport(Record, frozen=True):
-    """What quantisation made; ``calibration`` names the images that set the ranges."""
+class CalibrateReport(Record, frozen=True):
+    """What calibration made; ``frames`` names the images that set the ranges."""
 
     parity: tuple[Parity, ...]
-    calibration: tuple[str, ...]
-    psnr_int8_to_float_db: float | None  #: raw INT8 bytes against the clipped float output, on the probe
+    frames: tuple[str, ...]
     clipped_output: bool  #: the float output stays in [0, 255] for inputs far outside it, so the INT8 range is that
     output_range: tuple[float, float]  #: least and greatest float output on the calibration images, in grey levels
+
+
+class GraphRewrite(Record, frozen=True):
+    """One exact rewrite of the TFLite graph."""
+
+    id: str
+    text: str  #: what became what
+
+
+class QuantiseReport(Record, frozen=True):
+    """What quantisation made."""
+
+    psnr_int8_to_float_db: float | None  #: raw INT8 bytes against the clipped float output, on the probe
+    learned: bool  #: weights and ranges come from quantisation-aware training, not from calibration
+    rewrites: tuple[GraphRewrite, ...]
     dynamic: bool  #: model_none.tflite runs at other sizes and gives the static model's pixels there
     dynamic_reason: str
 
@@ -211,6 +288,19 @@ class LatencyReport(Record, frozen=True):
         return statistics.quantiles(self.samples_ms, n=10, method="inclusive")[tenths - 1]
 
 
+class Gain(Record, frozen=True):
+    """What a rewrite of the graph gained: medians of the INT8 model with it and without it, timed in turns."""
+
+    rewrite: str
+    latency_ms: float
+    without_ms: float
+
+    @property
+    def ratio(self) -> float:
+        """Latency with the rewrite over latency without it."""
+        return self.latency_ms / self.without_ms
+
+
 class Finding(Record, frozen=True):
     """One diagnosis: what happened, the measured evidence, what to do."""
 
@@ -239,10 +329,12 @@ class Evaluation(Record, frozen=True):
     description: str = ""
     fingerprint: str = ""
     export: ExportReport | None = None
+    calibrate: CalibrateReport | None = None
     quantise: QuantiseReport | None = None
     check: CheckReport | None = None
     score: ScoreReport | None = None
     latency: tuple[LatencyReport, ...] = ()
+    gains: tuple[Gain, ...] = ()
     findings: tuple[Finding, ...] = ()
     failure: Failure | None = None
     summary: dict[str, float | None] = {}  #: derived: mean scores by ``metrics.FIGURES``, and ``latency_ms``

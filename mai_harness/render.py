@@ -1,4 +1,4 @@
-"""Results as self-contained HTML: a front page and one page per submission. Pure text; the caller writes it."""
+"""Results as self-contained HTML: a front page, a page per entry and per study. Pure text; the caller writes it."""
 
 import base64
 import hashlib
@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import jinja2
 
 from mai_harness.metrics import FIGURES, GAP_LIMIT_DB
-from mai_harness.records import Evaluation, LatencyReport, Reading, Results
+from mai_harness.records import Evaluation, LatencyReport, Reading, Results, ScoreReport
+from mai_harness.study import StudyResults, StudyRow
 
 MISSING = "–"
+APART_DB = 0.05  #: a dequantised PSNR that is further from the raw one is shown beside it
 
+T = TypeVar("T")
 Value = Callable[[Evaluation], float | None]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -30,36 +33,36 @@ class Note(NamedTuple):
     alert: bool = False
 
 
-def _no_note(_evaluation: Evaluation) -> Note:
+def _no_note(_of: object) -> Note:
     return Note()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Column:
-    """One figure of an evaluation: how to get it, how to write it, and which way is better."""
+class Column(Generic[T]):
+    """One figure of an evaluation or a study's row: how to get it, how to write it, and which way is better."""
 
     id: str
     group: str
     heading: str
     unit: str
-    value: Value
+    value: Callable[[T], float | None]
     form: str  #: format specification of the number
     direction: Literal["higher", "lower", "none"]
     meaning: str  #: one sentence for the reader
-    total: Value | None = None  #: written as value/total
-    note: Callable[[Evaluation], Note] = _no_note
+    total: Callable[[T], float | None] | None = None  #: written as value/total
+    note: Callable[[T], Note] = _no_note
     terminal: str = ""  #: heading in the terminal's table, which leaves out columns without one
 
-    def text(self, evaluation: Evaluation) -> str:
+    def text(self, of: T) -> str:
         """The figure as written everywhere, without its unit; an en dash if there is none."""
-        text = number(self.value(evaluation), self.form)
+        text = number(self.value(of), self.form)
         if self.total is None or text == MISSING:
             return text
-        return f"{text}/{number(self.total(evaluation), self.form)}"
+        return f"{text}/{number(self.total(of), self.form)}"
 
-    def best(self, evaluations: Iterable[Evaluation]) -> str | None:
-        """The best figure as written; ``None`` if nothing distinguishes the evaluations."""
-        written = {value: self.text(e) for e in evaluations if (value := self.value(e)) is not None}
+    def best(self, several: Iterable[T]) -> str | None:
+        """The best figure as written; ``None`` if nothing distinguishes them."""
+        written = {value: self.text(each) for each in several if (value := self.value(each)) is not None}
         if self.direction == "none" or len(set(written.values())) < 2:
             return None
         return written[max(written) if self.direction == "higher" else min(written)]
@@ -137,7 +140,7 @@ _RAW, _FP32, _DEQUANTISED = _mean("psnr_raw_db"), _mean("psnr_fp32_db"), _mean("
 _GAP = _difference(_DEQUANTISED, _RAW)
 
 # The front page, the entry pages and the terminal all follow this table: a new figure is one row.
-COLUMNS: tuple[Column, ...] = (
+COLUMNS: tuple[Column[Evaluation], ...] = (
     Column(
         id="psnr_raw", group="Fidelity", heading="INT8 raw", unit="dB", value=_RAW, form="z.2f", direction="higher",
         terminal="INT8 raw dB",
@@ -234,19 +237,30 @@ class Row:
         return next((s for s in ("error", "warning") if s in severities), None)
 
 
-def render(results: Results) -> dict[PurePosixPath, str]:
-    """Every page by its path relative to the site: ``index.html`` and ``entries/<slug>.html``."""
+def render(results: Results, studies: Sequence[StudyResults] = ()) -> dict[PurePosixPath, str]:
+    """The board's pages by their paths relative to the site: ``index.html`` and ``entries/<slug>.html``.
+
+    Args:
+        studies: that the front page leads to; :func:`render_studies` makes their pages.
+    """
     environment = _environment()
     rows, failed = _rows(results)
-    shared: dict[str, Any] = {"results": results, "columns": COLUMNS, "groups": _groups(), "column": _BY_ID}
-    script = environment.get_template("sort.js").render()
-    shared["script_hash"] = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    pages = {PurePosixPath("index.html"): environment.get_template("index.html").render(_front(rows, failed), **shared)}
+    shared: dict[str, Any] = {
+        "results": results, "columns": COLUMNS, "groups": _groups(COLUMNS), "column": _BY_ID,
+        "script_hash": _script_hash(environment),
+    }  # fmt: skip
+    front = {**_front(rows, failed), "studies": _by_slug(studies)}
+    pages = {PurePosixPath("index.html"): environment.get_template("index.html").render(front, **shared)}
     entry = environment.get_template("entry.html")
     for row in rows + failed:
         context = {"row": row, "evaluation": row.evaluation, "figures": FIGURES, "readings": _READINGS}
         pages[PurePosixPath("entries", f"{row.slug}.html")] = entry.render(context, **shared)
     return pages
+
+
+def _script_hash(environment: jinja2.Environment) -> str:
+    script = environment.get_template("sort.js").render()
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _rows(results: Results) -> tuple[list[Row], list[Row]]:
@@ -271,24 +285,27 @@ def _front(rows: list[Row], failed: list[Row]) -> dict[str, Any]:
         "unplotted": [row for row in rows if row not in plotted],
         "front": [plotted[i] for i in _front_indices([_point(row.evaluation) for row in plotted])],
         "scale": _psnr_scale([row.evaluation for row in cases]),
-        "score_conditions": _score_conditions(evaluations),
-        "latency_conditions": _latency_conditions(evaluations),
+        "score_conditions": _score_conditions(e.score for e in evaluations if e.score),
+        "latency_conditions": _latency_conditions(
+            report for e in evaluations for precision in ("int8", "fp32") if (report := headline(e, precision))
+        ),
     }  # fmt: skip
 
 
-def _groups() -> list[tuple[str, list[Column]]]:
-    names = dict.fromkeys(column.group for column in COLUMNS)
-    return [(name, [column for column in COLUMNS if column.group == name]) for name in names]
+def _groups(columns: Iterable[Column[T]]) -> list[tuple[str, list[Column[T]]]]:
+    groups: dict[str, list[Column[T]]] = {}
+    for column in columns:
+        groups.setdefault(column.group, []).append(column)
+    return list(groups.items())
 
 
-def _score_conditions(evaluations: Iterable[Evaluation]) -> list[dict[str, Any]]:
+def _score_conditions(scores: Iterable[ScoreReport]) -> list[dict[str, Any]]:
     """What the scores were taken on; more than one means that they cannot be compared."""
-    found = {(s.dataset, len(s.images), s.shave, s.exact): None for e in evaluations if (s := e.score)}
+    found = {(s.dataset, len(s.images), s.shave, s.exact): None for s in scores}
     return [dict(zip(("dataset", "images", "shave", "exact"), key, strict=True)) for key in found]
 
 
-def _latency_conditions(evaluations: Iterable[Evaluation]) -> list[dict[str, Any]]:
-    reports = [r for e in evaluations for p in ("int8", "fp32") if (r := headline(e, p))]
+def _latency_conditions(reports: Iterable[LatencyReport]) -> list[dict[str, Any]]:
     found = {(r.backend, r.device, r.threads, len(r.samples_ms)): None for r in reports}
     return [dict(zip(("backend", "device", "threads", "runs"), key, strict=True)) for key in found]
 
@@ -309,6 +326,130 @@ def _slugs(names: Iterable[str]) -> Iterator[str]:
 def _hashed(name: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-")[:40] or "entry"
     return f"{safe}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+# Studies
+
+
+def _figure(name: str) -> Callable[[StudyRow], float | None]:
+    return lambda row: getattr(row.figures, name)
+
+
+def _held_against(name: str, group: str, ours: str, heading: str, form: str) -> tuple[Column[StudyRow], ...]:
+    """Columns of one figure: ours, the paper's and the difference."""
+    short = group.lower()
+    return (
+        Column(
+            id=f"{name}_ours", group=group, heading=heading, unit="dB", value=_figure(f"{name}_db"), form=form,
+            direction="none", meaning=ours, terminal=f"{short} dB",
+        ),
+        Column(
+            id=f"{name}_paper", group=group, heading="Paper", unit="dB", form=form, direction="none",
+            value=lambda row: getattr(row.paper, f"{name}_db"), meaning=f"{group} as the paper states it.",
+            terminal="paper dB",
+        ),
+        Column(
+            id=f"{name}_difference", group=group, heading="Diff.", unit="dB", form="+z.2f", direction="none",
+            value=lambda row: getattr(row.difference, f"{name}_db"), meaning=f"{group}: ours less the paper's.",
+        ),
+    )  # fmt: skip
+
+
+def _dequantised_note(method: str) -> Callable[[StudyRow], Note]:
+    def note(row: StudyRow) -> Note:
+        raw, dequantised = (getattr(row.figures, f"{method}{reading}_db") for reading in ("", "_dequantised"))
+        if raw is None or dequantised is None or abs(dequantised - raw) <= APART_DB:
+            return Note()
+        return Note(f"dequantised {number(dequantised, 'z.2f')}", alert=True)
+
+    return note
+
+
+STUDY_COLUMNS: tuple[Column[StudyRow], ...] = (
+    Column(
+        id="fp32", group="PSNR", heading="FP32", unit="dB", value=_figure("fp32_db"), form="z.2f", direction="higher",
+        meaning="Mean RGB PSNR of the float network, before quantisation-aware training.", terminal="FP32 dB",
+    ),
+    Column(
+        id="ptq", group="PSNR", heading="PTQ", unit="dB", value=_figure("ptq_db"), form="z.2f", direction="higher",
+        note=_dequantised_note("ptq"), terminal="PTQ dB",
+        meaning="The same of INT8 after post-training quantisation: output bytes taken as pixels.",
+    ),
+    Column(
+        id="qat", group="PSNR", heading="QAT", unit="dB", value=_figure("qat_db"), form="z.2f", direction="higher",
+        note=_dequantised_note("qat"), terminal="QAT dB",
+        meaning="The same of INT8 after quantisation-aware training.",
+    ),
+    *_held_against("ptq_loss", "PTQ loss", "FP32 less INT8 after post-training quantisation.", "Ours", "z.2f"),
+    *_held_against("qat_loss", "QAT loss", "FP32 less INT8 after quantisation-aware training.", "Ours", "z.2f"),
+    Column(
+        id="fp32_gain", group="Gain", heading="FP32", unit="dB", value=_figure("fp32_gain_db"), form="+z.2f",
+        direction="none", meaning="FP32 over the reference's FP32.",
+    ),
+    *_held_against("gain", "Gain", "INT8 after quantisation-aware training over the reference's.", "QAT", "+z.2f"),
+    Column(
+        id="parameters", group="Model", heading="Params", unit="K", form=",.1f", direction="lower",
+        value=lambda row: None if row.facts is None else row.facts.parameters / 1e3, terminal="params K",
+        meaning="Weights and biases of the INT8 model, in thousands.",
+    ),
+    Column(
+        id="macs", group="Model", heading="MACs", unit="G", form=",.2f", direction="lower", terminal="MACs G",
+        value=lambda row: None if row.facts is None or row.facts.macs is None else row.facts.macs / 1e9,
+        meaning="Multiply-accumulates of one frame, in thousand millions.",
+    ),
+    Column(
+        id="runtime", group="Model", heading="INT8", unit="ms", form="z.1f", direction="lower", terminal="INT8 ms",
+        value=lambda row: None if row.latency is None else row.latency.latency_ms,
+        meaning="Median time of one frame, 360 × 640 to 1080 × 1920, of the INT8 model after QAT, or else after PTQ.",
+    ),
+)  # fmt: skip
+
+_PARTS = {"network": "the network", "ptq": "PTQ", "qat": "QAT", "runtime": "its runtime"}
+
+
+def render_studies(studies: Sequence[StudyResults], *, board: bool) -> dict[PurePosixPath, str]:
+    """Every study's page by its path relative to the site, ``studies/<slug>.html``.
+
+    Args:
+        board: whether there is a front page to lead back to.
+    """
+    environment = _environment()
+    template = environment.get_template("study.html")
+    shared = {"board": board, "script_hash": _script_hash(environment), "parts": _PARTS, "apart_db": APART_DB}
+    return {
+        PurePosixPath("studies", f"{slug}.html"): template.render(_study(results), **shared)
+        for slug, results in _by_slug(studies)
+    }
+
+
+def _by_slug(studies: Sequence[StudyResults]) -> list[tuple[str, StudyResults]]:
+    return list(zip(_slugs(study.name for study in studies), studies, strict=True))
+
+
+def _study(results: StudyResults) -> dict[str, Any]:
+    rows = results.rows
+    groups: dict[str, list[StudyRow]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    trainings = {row.training: [each for each in rows if each.training == row.training] for row in rows if row.training}
+    drawn = [row for row in rows if row.paper.ptq_loss_db is not None]
+    losses = [loss for row in drawn for _, loss in _losses(row) if loss is not None]
+    return {
+        "results": results, "columns": STUDY_COLUMNS, "groups": _groups(STUDY_COLUMNS), "row_groups": groups,
+        "best": {column.id: column.best(rows) for column in STUDY_COLUMNS},
+        "reference": next((row for row in rows if row.name == results.reference), None),
+        "failed": [(row, failure) for row in rows for failure in row.failures],
+        "bars": [(row, _losses(row)) for row in drawn], "longest": max([*losses, 0.01]),
+        "trainings": trainings,
+        "score_conditions": _score_conditions(score for row in rows for score in (row.ptq, row.qat) if score),
+        "latency_conditions": _latency_conditions(row.latency for row in rows if row.latency),
+    }  # fmt: skip
+
+
+def _losses(row: StudyRow) -> list[tuple[str, float | None]]:
+    ours, paper = row.figures, row.paper
+    lines = [("ours, PTQ", ours.ptq_loss_db), ("paper, PTQ", paper.ptq_loss_db), ("ours, QAT", ours.qat_loss_db)]
+    return [*lines, ("paper, QAT", paper.qat_loss_db)] if paper.qat_loss_db is not None else lines
 
 
 # The text layer

@@ -2,21 +2,25 @@
 
 import os
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from mai_harness.errors import ResultsUnreadable
-from mai_harness.records import Results
+from mai_harness.records import Record, Results
+
+R = TypeVar("R", bound=Record)
 
 # 1, 2026-11-25: the first.
-SCHEMA_VERSION = 1
+# 2, 2026-11-25: calibrate apart from quantise; rewrites of the TFLite graph and their gains.
+SCHEMA_VERSION = 2
 
 
 class _Header(msgspec.Struct):
     schema_version: int
 
 
-def write_results(results: Results, path: Path) -> None:
+def write_results(results: Record, path: Path) -> None:
     """Replace ``path`` in one step, so that a killed run leaves the old file or the new one."""
     write_bytes(path, msgspec.json.format(msgspec.json.encode(results), indent=1))
 
@@ -27,20 +31,32 @@ def read_results(path: Path) -> Results:
     Raises:
         ResultsUnreadable: the file is missing, damaged or of another schema version.
     """
+    return read_versioned(path, Results, SCHEMA_VERSION, "mai-harness evaluate")
+
+
+def read_versioned(path: Path, kind: type[R], version: int, command: str) -> R:
+    """A record with a ``schema_version`` that :func:`write_results` wrote.
+
+    Args:
+        command: what makes the file again, for the message.
+
+    Raises:
+        ResultsUnreadable: the file is missing, damaged or of another schema version.
+    """
     try:
         data = path.read_bytes()
         found = msgspec.json.decode(data, type=_Header).schema_version
     except FileNotFoundError:
-        raise ResultsUnreadable(f"{path} is not there; run: mai-harness evaluate") from None
+        raise ResultsUnreadable(f"{path} is not there; run: {command}") from None
     except (OSError, msgspec.DecodeError) as error:
-        raise ResultsUnreadable(f"{path} is damaged ({error}); run: mai-harness evaluate") from None
-    if found != SCHEMA_VERSION:
-        advice = "update mai_harness" if found > SCHEMA_VERSION else "run: mai-harness evaluate"
-        raise ResultsUnreadable(f"{path} has schema version {found}, this harness reads {SCHEMA_VERSION}; {advice}")
+        raise ResultsUnreadable(f"{path} is damaged ({error}); run: {command}") from None
+    if found != version:
+        advice = "update mai_harness" if found > version else f"run: {command}"
+        raise ResultsUnreadable(f"{path} has schema version {found}, this harness reads {version}; {advice}")
     try:
-        return msgspec.json.decode(data, type=Results)
+        return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
-        raise ResultsUnreadable(f"{path} is damaged ({error}); run: mai-harness evaluate") from None
+        raise ResultsUnreadable(f"{path} is damaged ({error}); run: {command}") from None
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,38 +1,26 @@
-"""Train a torch submission in float: L1 loss, Adam, one-cycle, LR patches with flips and rotations.
-
-Loss, optimiser and patches follow ABPN (arXiv 2105.09750, section 4.1); the schedule is one cycle.
-A run that goes on from a checkpoint replays the draws before it, so its weights are those of an unbroken run.
-"""
+"""Train a torch submission by its recipe: ``weights.safetensors`` and how it came about."""
 
 import hashlib
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mai_harness.datasets import crop_to_scale, read_rgb
-from mai_harness.errors import DataNotFound
 from mai_harness.load import build_network
-from mai_harness.records import SCALE, Record, Submission, TrainRecipe
-from mai_harness.resize import Image, downscale
+from mai_harness.patches import Images, opened
+from mai_harness.records import Record, Submission, TrainRecipe
 
 if TYPE_CHECKING:
-    from torch import nn
+    from lightning_fabric import Fabric
 
-CHECKPOINT_EVERY = 500  # steps
-WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "weights.json"
-
-Progress = Callable[[int, float], None]
+WEIGHTS_FILE = "weights.safetensors"
 
 
 class TrainRequest(Record, frozen=True):
-    """A torch submission with a recipe, and the HR images to learn from."""
+    """A torch submission with a recipe, and the decoded images to learn from."""
 
     submission: Submission
     recipe: TrainRecipe
-    images: tuple[str, ...]
+    images: str  #: the folder of the decode stage
+    devices: int | None = None  #: GPUs, or processes where there is none; by default all GPUs, or one process
 
 
 class TrainReport(Record, frozen=True):
@@ -40,20 +28,13 @@ class TrainReport(Record, frozen=True):
 
     torch: str  #: version
     recipe: TrainRecipe
-    images: int  #: large enough for a patch
-    images_sha256: str  #: over the decoded pixels of all images, in order
-    seconds: float  #: of the last session, if training was resumed
-    #: mean absolute error in grey levels over the last batch; ``None`` if nothing was left to do
-    final_loss: float | None
+    images: int  #: trained on
+    images_sha256: str  #: over the HR pixels of those, in order
+    validation_images: int
+    seconds: float  #: over all sessions, without what was lost when one was killed
+    final_loss: float  #: mean absolute error in grey levels over the last 100 steps
+    validation_psnr_db: float | None  #: mean over the validation images, RGB, in float
     weights_sha256: str
-
-
-class WeightsCard(Record, frozen=True):
-    """``weights.json``: how the weights beside it were made."""
-
-    command: str
-    machine: str
-    training: TrainReport
 
 
 def train(request: TrainRequest, folder: Path) -> TrainReport:
@@ -62,132 +43,42 @@ def train(request: TrainRequest, folder: Path) -> TrainReport:
     Raises:
         InvalidSubmission: the network cannot be built.
         DataNotFound: no image is as large as a patch.
+        HarnessError: the loss is no longer finite, or the devices are too few or do not divide the batch.
     """
+    from mai_harness.fit import launch
+
+    everything = opened(Path(request.images))
+    large = everything.holding(request.recipe.patch)
+    if small := len(everything) - len(large):
+        print(f"{small} of {len(everything)} images are smaller than a patch and left out", flush=True)
+    return launch(_train, request.devices, request, large, folder)
+
+
+def _train(fabric: "Fabric", request: TrainRequest, images: Images, folder: Path) -> TrainReport:
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
+
+    from mai_harness.fit import fit
 
     network = build_network(request.submission, None)
-    losses: list[float] = []
-    start = time.monotonic()
-
-    def progress(step: int, loss: float) -> None:
-        losses.append(loss)
-        print(f"step {step} of {request.recipe.steps}, loss {loss:.3f}", flush=True)
-
-    pairs = load_pairs([Path(path) for path in request.images], request.recipe.patch)
-    fit(network, pairs, request.recipe, folder / "checkpoint.pt", progress)
-    weights = folder / WEIGHTS_FILE
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
+    training, validation = images.split()
+    fitted = fit(fabric, network, training, validation, request.recipe, folder, _tell)
+    weights = save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
+    if fabric.is_global_zero:
+        (folder / WEIGHTS_FILE).write_bytes(weights)
+    pixels = "".join(picture.sha256 for picture in training.pictures)
     return TrainReport(
         torch=str(torch.__version__),
         recipe=request.recipe,
-        images=len(pairs),
-        images_sha256=_digest(pairs),
-        seconds=time.monotonic() - start,
-        final_loss=losses[-1] if losses else None,
-        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        images=len(training),
+        images_sha256=hashlib.sha256(pixels.encode()).hexdigest(),
+        validation_images=len(validation),
+        seconds=fitted.seconds,
+        final_loss=fitted.final_loss,
+        validation_psnr_db=fitted.validation_psnr_db,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
     )
 
 
-def _digest(pairs: "Sequence[Pair]") -> str:
-    digest = hashlib.sha256()
-    for _, hr in pairs:
-        digest.update(repr(hr.shape).encode() + hr.tobytes())
-    return digest.hexdigest()
-
-
-Pair = tuple[Image, Image]  #: LR (H, W, 3) and HR (3H, 3W, 3), uint8
-
-
-def fit(network: "nn.Module", pairs: Sequence[Pair], recipe: TrainRecipe, checkpoint: Path, progress: Progress) -> None:
-    """Train ``network`` in place; it maps (N, 3, H, W) in [0, 255] to (N, 3, 3H, 3W) in [0, 255].
-
-    Args:
-        checkpoint: written every 500 steps, and gone on from if it is there.
-        progress: called every 100 steps with the step and its loss in grey levels.
-    """
-    import torch
-
-    torch.manual_seed(recipe.seed)
-    rng = np.random.default_rng(recipe.seed)
-    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    adam = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        adam, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.1, cycle_momentum=False
-    )
-    start = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        adam.load_state_dict(state["adam"])
-        cycle.load_state_dict(state["cycle"])
-        start = state["step"]
-    sizes = np.array([lr.shape[0] * lr.shape[1] for lr, _ in pairs], dtype=np.float64)
-    for step in range(recipe.steps):
-        indices = rng.choice(len(pairs), recipe.batch, p=sizes / sizes.sum())
-        draws = rng.random((recipe.batch, 3))
-        if step < start:
-            continue  # replayed, so that the patches after a resume are those of an unbroken run
-        lr, hr = _batch(pairs, indices, draws, recipe.patch)
-        bfloat16 = step < recipe.steps * (1 - recipe.float32_share)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            output = network(lr)
-        loss = (output.float() - hr).abs().mean()
-        adam.zero_grad()
-        loss.backward()
-        adam.step()
-        cycle.step()
-        if (step + 1) % 100 == 0:
-            progress(step + 1, loss.item())
-        if (step + 1) % CHECKPOINT_EVERY == 0:
-            state = {"network": network.state_dict(), "adam": adam.state_dict()}
-            _save({**state, "cycle": cycle.state_dict(), "step": step + 1}, checkpoint)
-
-
-def load_pairs(images: Sequence[Path], patch: int) -> list[Pair]:
-    """Every image of at least one patch, with its LR image by MATLAB bicubic.
-
-    Raises:
-        DataNotFound: there is none.
-    """
-    pairs = []
-    for path in images:
-        hr = crop_to_scale(read_rgb(path))
-        if min(hr.shape[:2]) >= patch * SCALE:
-            pairs.append((downscale(hr, SCALE), hr))
-    if not pairs:
-        raise DataNotFound(
-            f"none of {len(images)} training images has {patch * SCALE} pixels to a side, which a patch takes"
-        )
-    return pairs
-
-
-def _batch(pairs: Sequence[Pair], indices: Any, draws: Any, patch: int) -> Any:
-    import torch
-
-    small: list[Image] = []
-    large: list[Image] = []
-    for index, (u, v, turn) in zip(indices, draws, strict=True):
-        lr, hr = pairs[index]
-        y = int(u * (lr.shape[0] - patch + 1))
-        x = int(v * (lr.shape[1] - patch + 1))
-        which = int(turn * 8)
-        for image, scale, out in ((lr, 1, small), (hr, SCALE, large)):
-            crop = image[y * scale : (y + patch) * scale, x * scale : (x + patch) * scale]
-            crop = np.rot90(crop, which % 4)
-            out.append(crop[:, ::-1] if which >= 4 else crop)
-    return tuple(
-        torch.from_numpy(np.ascontiguousarray(np.stack(crops)))
-        .permute(0, 3, 1, 2)
-        .float()
-        .contiguous(memory_format=torch.channels_last)
-        for crops in (small, large)
-    )
-
-
-def _save(state: dict[str, Any], path: Path) -> None:
-    import torch
-
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)
+def _tell(line: str) -> None:
+    print(line, flush=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("bench", "check", "completion", "convert", "data", "doctor", "evaluate", "list", "new", "render", "score",
-            "train")  # fmt: skip
+COMMANDS = ("bench", "bench-loader", "check", "completion", "convert", "data", "doctor", "evaluate", "list", "new",
+            "render", "score", "study", "train")  # fmt: skip
 
 
 def run(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import pytest
 from mai_harness.diagnose import DROP_DB, RULES, SPREAD, diagnose
 from mai_harness.metrics import GAP_LIMIT_DB
 from mai_harness.records import (
+    CalibrateReport,
     CheckReport,
     Evaluation,
     ExportReport,
@@ -31,8 +32,9 @@ def evaluation(
         title="Net",
         kind="torch",
         export=ExportReport(parity=(), rewrites=(), untrained=untrained),
+        calibrate=CalibrateReport(parity=(), frames=(), clipped_output=clipped, output_range=(-30.0, 310.0)),
         quantise=QuantiseReport(
-            parity=(), calibration=(), psnr_int8_to_float_db=50.0, clipped_output=clipped, output_range=(-30.0, 310.0),
+            psnr_int8_to_float_db=50.0, learned=False, rewrites=(),
             dynamic=dynamic, dynamic_reason="" if dynamic else "does not run at 40x56",
         ),
         check=CheckReport(facts=model, rules=(), tensors=()),

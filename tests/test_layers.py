@@ -15,14 +15,29 @@ LAYERS = (
     {"__main__"},
     {"pipeline", "doctor", "scaffold", "download"},
     # the stages
-    {"train", "prepare", "export", "quantise", "check", "upscale", "score", "benchmark", "diagnose", "render"},
-    {"load", "backends"},
-    {"interpreter", "networks", "rewrites"},
+    {
+        "decode",
+        "train",
+        "bench_loader",
+        "prepare",
+        "export",
+        "calibrate",
+        "qat",
+        "quantise",
+        "check",
+        "upscale",
+        "score",
+        "benchmark",
+        "diagnose",
+        "render",
+    },
+    {"fit", "load", "backends", "study"},
+    {"optimiser", "patches", "interpreter", "networks", "rewrites", "fake_quant", "tflite_rewrites"},
     {"datasets", "metrics", "discover", "isolate", "tflite_graph", "storage"},
     {"resize", "machine"},
     {"records", "errors"},
 )
-PRINTING = {"__main__", "train"}  # training tells its parent, which alone speaks to people
+PRINTING = {"__main__", "decode", "qat", "train"}  # stages tell their parent, which alone speaks to people
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

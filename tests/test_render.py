@@ -18,11 +18,14 @@ from hypothesis import strategies as st
 from mai_harness import render as module
 from mai_harness.metrics import FIGURES
 from mai_harness.records import (
+    CalibrateReport,
     CheckReport,
     Evaluation,
     ExportReport,
     Failure,
     Finding,
+    Gain,
+    GraphRewrite,
     ImageScore,
     LatencyReport,
     ModelFacts,
@@ -195,11 +198,15 @@ def complete(name: str = "abpn", words: str = "words", psnr: float = 30.0) -> Ev
         export=ExportReport(
             parity=(Parity(before=words, after=words, max_abs_difference=0.5),), rewrites=(words, words)
         ),
+        calibrate=CalibrateReport(
+            parity=(Parity(before=words, after=words, max_abs_difference=1e-3),), frames=(words, words),
+            clipped_output=True, output_range=(-12.0, 271.5),
+        ),
         quantise=QuantiseReport(
-            parity=(Parity(before=words, after=words, max_abs_difference=1e-3),), calibration=(words, words),
-            psnr_int8_to_float_db=45.0, clipped_output=True, output_range=(-12.0, 271.5), dynamic=False,
+            psnr_int8_to_float_db=45.0, learned=True, rewrites=(GraphRewrite(id=words, text=words),), dynamic=False,
             dynamic_reason=words,
         ),
+        gains=(Gain(rewrite=words, latency_ms=50.0, without_ms=80.0),),
         check=checked("pass", "warn", "fail", "skip", words=words),
         score=msgspec.structs.replace(score(psnr, (words, words)), dataset=words, method=words),
         latency=(

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 from mai_harness.errors import HarnessError
@@ -24,6 +25,14 @@ class Backend(Protocol):
 
         Raises:
             HarnessError: the backend cannot run here, or not this file; the message says what to do.
+        """
+        ...
+
+    def compare(self, paths: Sequence[str], plan: TimingPlan) -> list[float]:
+        """Median latency of each of these TFLite files in ms, timed in turns, so that they can be divided.
+
+        Raises:
+            HarnessError: as in :meth:`measure`.
         """
         ...
 

@@ -5,7 +5,7 @@ dimensions. Every pass leaves the function as it is: data moves the same way, an
 the weights that make them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import onnx
@@ -35,8 +35,8 @@ PASSES: tuple[Pass, ...] = (
 _MOST_ROUNDS = 100  # two or three do; a graph on which they would never end is still the same function
 
 
-def rewrite(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
-    """Apply all passes until none finds anything to do.
+def rewrite(model: onnx.ModelProto, without: Collection[str] = ()) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """Apply all passes, but those whose ids are in ``without``, until none finds anything to do.
 
     Args:
         model: of static shapes, in one graph; not changed.
@@ -48,7 +48,7 @@ def rewrite(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     changes: list[str] = []
     graph = Graph(_copy(model))
     for _ in range(0 if _has_subgraphs(model) else _MOST_ROUNDS):
-        found = [f"{row.title}: {change}" for row in PASSES for change in row.apply(graph)]
+        found = [f"{row.title}: {change}" for row in PASSES if row.id not in without for change in row.apply(graph)]
         if not found:
             break
         changes += found

@@ -1,5 +1,6 @@
 """New TFLite files from old ones: free sizes, and ranges that are known without calibration."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,11 @@ Range = tuple[float, float]  #: least and greatest value
 MOVEMENT = {
     "BATCH_TO_SPACE_ND", "CONCATENATION", "DEPTH_TO_SPACE", "EXPAND_DIMS", "GATHER", "MIRROR_PAD", "RESHAPE", "SLICE",
     "SPACE_TO_BATCH_ND", "SPACE_TO_DEPTH", "SPLIT", "SPLIT_V", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE",
+}  # fmt: skip
+# Operators whose INT8 kernels put out the scale that they take in: MINIMUM compares codes, resizing interpolates them.
+SAME_SCALE = MOVEMENT | {
+    "AVERAGE_POOL_2D", "MAX_POOL_2D", "MAXIMUM", "MINIMUM", "PACK", "PAD", "PADV2", "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR", "REVERSE_V2", "SELECT", "SELECT_V2", "UNPACK",
 }  # fmt: skip
 
 
@@ -31,17 +37,19 @@ def with_dynamic_frame(model: bytes) -> bytes:
             for index in {*map(int, graph.inputs), *map(int, graph.outputs)}:
                 _free_frame(graph.tensors[index])
 
-    return _edited(model, free)
+    return edited(model, free)
 
 
 def with_ranges(model: bytes, source: Range, result: Range | None) -> bytes:
     """A calibrated float model whose input, and output if given, have these ranges instead of those that were seen.
 
-    They hold as well for every tensor that only copies from the input, or is only copied to the output: INT8 copies
-    keep the scale, so one tensor's calibrated range would overrule them.
+    Tensors that share a scale in INT8 get one range, so that none overrules another: that of the input or output if
+    one of them is among them, or else what holds all of them. Where a concatenation would bind the input to features
+    of another range, a RELU comes between, which in INT8 goes from one scale to another.
 
     Args:
         model: float TFLite with ``min`` and ``max`` of its tensors, as ``TFLiteConverter`` leaves it to quantise.
+        source: of the input; from 0.
 
     Raises:
         ModelContractError: the bytes are no TFLite file, or keep their weights outside the flatbuffer.
@@ -49,25 +57,87 @@ def with_ranges(model: bytes, source: Range, result: Range | None) -> bytes:
 
     def fix(unpacked: Any) -> None:
         graph = unpacked.subgraphs[0]
-        names = _operator_names(unpacked)
         fixed = {int(index): source for index in graph.inputs}
-        for op in graph.operators:
-            data = [int(i) for i in op.inputs if _is_activation(unpacked, graph.tensors[i])]
-            if names[op.opcodeIndex] in MOVEMENT and data and all(fixed.get(i) == source for i in data):
-                fixed |= {int(index): source for index in op.outputs}
         if result is not None:
             fixed |= {int(index): result for index in graph.outputs}
-            for op in reversed(graph.operators):
-                copied = all(fixed.get(int(index)) == result for index in op.outputs)
-                if names[op.opcodeIndex] in MOVEMENT and copied:
-                    fixed |= {int(i): result for i in op.inputs if _is_activation(unpacked, graph.tensors[i])}
-        for index, limits in fixed.items():
-            _set_range(graph.tensors[index], limits)
+        _unbind(unpacked, {int(index) for index in graph.inputs})
+        groups = scale_groups(unpacked)
+        members: dict[int, list[int]] = {}
+        for index, group in groups.items():
+            members.setdefault(group, []).append(index)
+        for bound in members.values():
+            limits = next((fixed[i] for i in bound if i in fixed), None) or _union(graph, bound)
+            if limits is not None:
+                for index in bound:
+                    set_range(graph.tensors[index], limits)
 
-    return _edited(model, fix)
+    return edited(model, fix)
 
 
-def _edited(model: bytes, change: Callable[[Any], None]) -> bytes:
+def scale_groups(unpacked: Any) -> dict[int, int]:
+    """Activation of a ``ModelT`` -> least index of those that share its INT8 scale with it.
+
+    Operators that hand codes on as they are bind their inputs and outputs together.
+    """
+    graph, names = unpacked.subgraphs[0], operator_names(unpacked)
+    activations = {i for i, tensor in enumerate(graph.tensors) if is_activation(unpacked, tensor)}
+    group = {index: index for index in activations}
+    for op in graph.operators:
+        if names[op.opcodeIndex] in SAME_SCALE:
+            bound = {group[int(i)] for i in (*op.inputs, *op.outputs) if int(i) in activations}
+            group = {index: min(bound) if each in bound else each for index, each in group.items()}
+    return group
+
+
+def _union(graph: Any, indices: list[int]) -> Range | None:
+    ranges = [limits for index in indices if (limits := range_of(graph.tensors[index])) is not None]
+    return (min(least for least, _ in ranges), max(most for _, most in ranges)) if ranges else None
+
+
+def _unbind(unpacked: Any, inputs: set[int]) -> None:
+    """Put a RELU before each concatenation of the input, or of copies of it, with something else."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph, names = unpacked.subgraphs[0], operator_names(unpacked)
+    copies, operators, relu = set(inputs), [], None
+    for op in graph.operators:
+        data = [int(i) for i in op.inputs if is_activation(unpacked, graph.tensors[i])]
+        same_scale = names[op.opcodeIndex] in SAME_SCALE
+        if same_scale and data and copies.issuperset(data):
+            copies |= set(map(int, op.outputs))
+        elif same_scale and copies.intersection(data):
+            if relu is None:
+                relu = schema.OperatorCodeT()
+                relu.builtinCode = relu.deprecatedBuiltinCode = schema.BuiltinOperator.RELU
+                relu.version = 1
+                unpacked.operatorCodes.append(relu)
+            for index in sorted(copies.intersection(data)):
+                operators.append(_passed_through(unpacked, index))
+                op.inputs = [len(graph.tensors) - 1 if i == index else i for i in op.inputs]
+        operators.append(op)
+    graph.operators = operators
+
+
+def _passed_through(unpacked: Any, index: int) -> Any:
+    """An operator of the last code from the tensor to a new one of the same shape and range."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = unpacked.subgraphs[0]
+    twin = copy.deepcopy(graph.tensors[index])
+    twin.name = bytes(twin.name or b"") + b"/rescaled"
+    graph.tensors.append(twin)
+    op = schema.OperatorT()
+    op.opcodeIndex = len(unpacked.operatorCodes) - 1
+    op.inputs, op.outputs = [index], [len(graph.tensors) - 1]
+    return op
+
+
+def edited(model: bytes, change: Callable[[Any], None]) -> bytes:
+    """The model after ``change`` has been made to its tables, the schema's ``ModelT``.
+
+    Raises:
+        ModelContractError: the bytes are no TFLite file, or keep their weights outside the flatbuffer.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     open_model(model, "the model")
@@ -83,17 +153,26 @@ def _edited(model: bytes, change: Callable[[Any], None]) -> bytes:
         raise ModelContractError(f"the model is no TFLite file: its tables are damaged ({error})") from None
 
 
-def _operator_names(unpacked: Any) -> list[str]:
+def operator_names(unpacked: Any) -> list[str]:
+    """The schema's names of a ``ModelT``'s operator codes, such as 'CONV_2D', by ``opcodeIndex``."""
     names = builtin_operators()
     return [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in unpacked.operatorCodes]
 
 
-def _is_activation(unpacked: Any, tensor: Any) -> bool:
+def is_activation(unpacked: Any, tensor: Any) -> bool:
+    """Whether the values of a ``TensorT`` are made when the model runs, and not held by the file."""
     data = unpacked.buffers[tensor.buffer].data
     return data is None or len(data) == 0
 
 
-def _set_range(tensor: Any, limits: Range) -> None:
+def range_of(tensor: Any) -> Range | None:
+    """The ``min`` and ``max`` of a ``TensorT``; ``None`` if it was not calibrated."""
+    limits = tensor.quantization
+    return None if limits is None or limits.min is None else (float(limits.min[0]), float(limits.max[0]))
+
+
+def set_range(tensor: Any, limits: Range) -> None:
+    """Give a ``TensorT`` the ``min`` and ``max`` that the quantiser will go by."""
     from ai_edge_litert import schema_py_generated as schema
 
     quantisation = tensor.quantization or schema.QuantizationParametersT()

@@ -32,6 +32,8 @@ def bytes_are_no_pixels(evaluation: Evaluation) -> Finding | None:
     if evaluation.calibrate and not evaluation.calibrate.clipped_output:
         low, high = evaluation.calibrate.output_range
         overshoot = f" The float output spans {low:.1f} to {high:.1f} on the calibration images and has no clip."
+    mended = evaluation.score.mean("psnr_mended_db")
+    measured = "" if mended is None else f" Measured so, it has {mended:.2f} dB."
     return Finding(
         id="bytes-are-no-pixels",
         severity="error",
@@ -41,7 +43,7 @@ def bytes_are_no_pixels(evaluation: Evaluation) -> Finding | None:
         f"But the challenge takes the output bytes as pixels, and these are shifted and compressed, which costs "
         f"{dequantised - raw:.2f} dB.",
         remedy="End the network in a clip to [0, 255] before it is quantised; its output then has scale 1 and zero "
-        "point 0. No retraining is needed.",
+        f"point 0. No retraining is needed.{measured}",
     )
 
 

@@ -77,7 +77,7 @@ class Metric(NamedTuple):
 
 
 METRICS: dict[str, Metric] = {
-    "psnr": Metric("PSNR", psnr, "dB", "z.3f", ("raw", "dequantised", "fp32")),
+    "psnr": Metric("PSNR", psnr, "dB", "z.3f", ("raw", "dequantised", "mended", "fp32")),
     "psnr_y": Metric("PSNR Y", psnr_y, "dB", "z.3f", ("raw",)),
     "ssim": Metric("SSIM", ssim, "", "z.4f", ("raw", "fp32")),
 }

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -36,7 +36,7 @@ from mai_harness.metrics import FIGURES
 from mai_harness.patches import Decoded
 from mai_harness.prepare import Prepared
 from mai_harness.qat import LEARNED_FILE, QatReport, QatRequest
-from mai_harness.quantise import DYNAMIC_FILE, STATIC_FILE, QuantiseRequest
+from mai_harness.quantise import DYNAMIC_FILE, MENDED_FILE, STATIC_FILE, QuantiseRequest
 from mai_harness.records import (
     CalibrateReport,
     CheckReport,
@@ -368,7 +368,7 @@ def quantise(
     """Make the INT8 TFLite files, filling ``done``.
 
     Args:
-        calibrated: the folder that :func:`calibrate` names.
+        calibrated: the folder that :func:`calibrate` names, which has filled ``done`` too.
         learned: weights and ranges of quantisation-aware training; ``None`` to quantise after training.
 
     Raises:
@@ -377,6 +377,7 @@ def quantise(
     request = QuantiseRequest(
         calibrated=str(calibrated / CALIBRATED_FILE),
         float32=str(calibrated / FLOAT_FILE),
+        clipped=done.calibrate is not None and done.calibrate.clipped_output,
         probe=prepared.calibration[0],
         learned=None if workshop.settings.without else learned,  # it is of the graph with all rewrites
         without=workshop.settings.without,
@@ -389,6 +390,7 @@ def quantise(
         static=str(folder / STATIC_FILE),
         dynamic=str(folder / DYNAMIC_FILE) if done.quantise.dynamic else None,
         float32=str(calibrated / FLOAT_FILE),
+        mended=None if request.clipped else str(folder / MENDED_FILE),
     )
 
 
@@ -427,15 +429,16 @@ def learn(
     Raises:
         StageFailed: it has no recipe, there are no training images, or training failed.
     """
-    owner, blank, recipe = _to_train(submission)
-    if recipe.qat is None:
+    owner, blank, _ = _to_train(submission)
+    recipe = submission.train.qat if submission.train else None
+    if recipe is None:
         raise StageFailed(f"{submission.name} has no [train.qat] section in submission.toml", stage="qat")
     owner = Owner(owner.folder, hashlib.sha256(owner.fingerprint.encode() + weights.read_bytes()).hexdigest())
     calibrated = calibrate(
         workshop, msgspec.structs.replace(blank, fingerprint=owner.fingerprint), str(weights), prepared, Converted()
     )
     images = str(_decoded(workshop, submission))
-    request = QatRequest(calibrated=str(calibrated / CALIBRATED_FILE), recipe=recipe.qat, images=images)
+    request = QatRequest(calibrated=str(calibrated / CALIBRATED_FILE), recipe=recipe, images=images)
     sent = msgspec.structs.replace(request, devices=devices)
     report = workshop.run(owner, "qat", request, QatReport, patient=True, gpu=True, sent=sent)
     return report, workshop.folder(owner, "qat", request) / LEARNED_FILE
@@ -691,14 +694,14 @@ def _measure(
     calibrated = calibrate(workshop, network, weights, prepared, to_float)
     found["untrained"] = to_float.export is not None and to_float.export.untrained
     with _noted(failures, "ptq"):
-        quantise(workshop, network, calibrated, None, prepared, converted := Converted())
+        quantise(workshop, network, calibrated, None, prepared, converted := replace(to_float))
         found["ptq"] = score(workshop, network, converted, dataset, prepared)
         timed = network, converted
     with _noted(failures, "qat"):
         if to_learn is not None:
             learned = str(learn(workshop, aware, to_learn, prepared)[1])
         if learned is not None:
-            quantise(workshop, aware, calibrated, learned, prepared, converted := Converted())
+            quantise(workshop, aware, calibrated, learned, prepared, converted := replace(to_float))
             found["qat"] = score(workshop, aware, converted, dataset, prepared)
             timed = aware, converted
     if timed is not None:

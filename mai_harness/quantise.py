@@ -9,10 +9,11 @@ from mai_harness.errors import InvalidSubmission, ModelContractError, gist
 from mai_harness.interpreter import TFLiteModel, as_dequantised_pixels, as_raw_pixels
 from mai_harness.metrics import psnr
 from mai_harness.records import CalibrationFrame, GraphRewrite, QuantiseReport, Record
-from mai_harness.tflite_graph import with_dynamic_frame
+from mai_harness.tflite_graph import with_dynamic_frame, with_ranges
 from mai_harness.tflite_rewrites import rewrite
 
-STATIC_FILE, DYNAMIC_FILE = "model.tflite", "model_none.tflite"
+STATIC_FILE, DYNAMIC_FILE, MENDED_FILE = "model.tflite", "model_none.tflite", "mended.tflite"
+PIXEL_RANGE = (0.0, 255.0)
 
 
 class QuantiseRequest(Record, frozen=True):
@@ -20,6 +21,7 @@ class QuantiseRequest(Record, frozen=True):
 
     calibrated: str
     float32: str  #: its float twin
+    clipped: bool  #: the network keeps its output in [0, 255]
     probe: CalibrationFrame
     learned: str | None = None  #: weights and ranges of quantisation-aware training, instead of the calibrated ones
     without: tuple[str, ...] = ()  #: rewrites to leave out
@@ -29,7 +31,8 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
     """Write ``model.tflite`` and, where the graph runs at any size, ``model_none.tflite``.
 
     For every rewrite that was made there is ``without-ID.tflite`` too, the same model but for that rewrite, by which
-    its gain is measured.
+    its gain is measured. Of a network that does not clip its output there is ``mended.tflite``, which saturates where a
+    clip to [0, 255] would cut, to tell what that would give; the model itself stays as it was submitted.
 
     Raises:
         ModelContractError: TensorFlow cannot quantise the graph.
@@ -40,6 +43,8 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
     if request.learned is not None:
         rewritten = _with_learned(rewritten, Path(request.learned))
     (folder / STATIC_FILE).write_bytes(_full_integer(rewritten))
+    if not request.clipped:
+        (folder / MENDED_FILE).write_bytes(_full_integer(with_ranges(rewritten, PIXEL_RANGE, PIXEL_RANGE)))
     for id_ in dict.fromkeys(change.id for change in changes):
         path = folder / f"without-{id_}.tflite"
         path.write_bytes(_full_integer(rewrite(calibrated, (*request.without, id_))[0]))

@@ -12,8 +12,9 @@ LR_FRAME = (360, 640)  # height and width of the challenge's LR frame, in pixels
 Kind = Literal["torch", "onnx", "pt2", "keras", "saved_model", "tflite"]
 Status = Literal["pass", "warn", "fail", "skip"]
 Precision = Literal["int8", "fp32"]
-#: How an output becomes pixels: INT8 bytes as they are, INT8 values dequantised, or the float twin's values.
-Reading = Literal["raw", "dequantised", "fp32"]
+#: How an output becomes pixels: INT8 bytes as they are, INT8 values dequantised, INT8 bytes if a network that does
+#: not clip its output did, or the float twin's values.
+Reading = Literal["raw", "dequantised", "mended", "fp32"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,6 +132,7 @@ class Model(Record, frozen=True):
     static: str
     dynamic: str | None = None  #: takes an LR image of any size
     float32: str | None = None
+    mended: str | None = None  #: the INT8 model of a network without a clip, with one
 
 
 class Rejection(Record, frozen=True):

@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import jinja2
 
-from mai_harness.metrics import FIGURES, GAP_LIMIT_DB
+from mai_harness.metrics import FIGURES, GAP_LIMIT_DB, Figure
 from mai_harness.records import Evaluation, LatencyReport, Reading, Results, ScoreReport
 from mai_harness.study import StudyResults, StudyRow
 
@@ -207,7 +207,19 @@ COLUMNS: tuple[Column[Evaluation], ...] = (
 )  # fmt: skip
 
 _BY_ID = {column.id: column for column in COLUMNS}
-_READINGS: dict[Reading, str] = {"raw": "INT8 raw", "dequantised": "INT8 dequantised", "fp32": "FP32"}
+_READINGS: dict[Reading, str] = {
+    "raw": "INT8 raw",
+    "dequantised": "INT8 dequantised",
+    "mended": "INT8 with a clip",
+    "fp32": "FP32",
+}
+
+
+def _figures(evaluation: Evaluation) -> list[Figure]:
+    """Those that an entry may have: only a network without a clip can be mended by one."""
+    images = evaluation.score.images if evaluation.score else ()
+    mended = any(image.figures.get(f.key) is not None for image in images for f in FIGURES if f.reading == "mended")
+    return [figure for figure in FIGURES if figure.reading != "mended" or mended]
 
 
 def ranked(results: Results) -> tuple[list[Evaluation], list[Evaluation]]:
@@ -253,7 +265,7 @@ def render(results: Results, studies: Sequence[StudyResults] = ()) -> dict[PureP
     pages = {PurePosixPath("index.html"): environment.get_template("index.html").render(front, **shared)}
     entry = environment.get_template("entry.html")
     for row in rows + failed:
-        context = {"row": row, "evaluation": row.evaluation, "figures": FIGURES, "readings": _READINGS}
+        context = {"row": row, "evaluation": row.evaluation, "figures": _figures(row.evaluation), "readings": _READINGS}
         pages[PurePosixPath("entries", f"{row.slug}.html")] = entry.render(context, **shared)
     return pages
 

@@ -27,6 +27,9 @@ def upscale(request: UpscaleRequest, folder: Path) -> UpscaleReport:
     float32 = TFLiteModel(Path(request.model.float32)) if request.model.float32 else None
     if float32:
         folders["fp32"] = "fp32"
+    mended = TFLiteModel(Path(request.model.mended)) if request.model.mended else None
+    if mended:
+        folders["mended"] = "mended"
     paths: dict[Reading, Path] = {reading: folder / name for reading, name in folders.items()}
     for path in paths.values():
         path.mkdir(exist_ok=True)
@@ -36,6 +39,8 @@ def upscale(request: UpscaleRequest, folder: Path) -> UpscaleReport:
         np.save(paths["raw"] / f"{index:04d}.npy", as_raw_pixels(output))
         if not same:
             np.save(paths["dequantised"] / f"{index:04d}.npy", as_dequantised_pixels(output, int8.output))
+        if mended:
+            np.save(paths["mended"] / f"{index:04d}.npy", as_raw_pixels(mended.upscale(lr)))
         if float32:
             np.save(paths["fp32"] / f"{index:04d}.npy", as_dequantised_pixels(float32.upscale(lr), float32.output))
     return UpscaleReport(

@@ -14,7 +14,8 @@ from mai_harness.datasets import calibration_frames, find_dataset
 from mai_harness.errors import InvalidSubmission, ModelContractError
 from mai_harness.fake_quant import FakeQuantNetwork
 from mai_harness.interpreter import TFLiteModel
-from mai_harness.quantise import STATIC_FILE, QuantiseRequest, quantise
+from mai_harness.metrics import psnr
+from mai_harness.quantise import MENDED_FILE, STATIC_FILE, QuantiseRequest, quantise
 from mai_harness.records import CalibrationFrame
 from mai_harness.rewrites import rewrite
 from mai_harness.tflite_graph import read_graph
@@ -74,12 +75,12 @@ def converted(network: nn.Module, frames, folder: Path):
     torch.onnx.export(network.eval(), (given,), str(path), dynamo=False, opset_version=17)
     onnx.save(rewrite(onnxsim.simplify(onnx.load(path))[0])[0], path)
     calibration = calibrate(CalibrateRequest(kind="onnx", path=str(path), frames=frames), folder)
-    return calibration, quantised(folder, frames)
+    return calibration, quantised(folder, frames, clipped=calibration.clipped_output)
 
 
-def quantised(folder: Path, frames, **options):
+def quantised(folder: Path, frames, *, clipped=True, **options):
     paths = {"calibrated": str(folder / CALIBRATED_FILE), "float32": str(folder / FLOAT_FILE)}
-    return quantise(QuantiseRequest(**paths, probe=frames[0], **options), folder)
+    return quantise(QuantiseRequest(**paths, clipped=clipped, probe=frames[0], **options), folder)
 
 
 BOUNDED = {
@@ -113,6 +114,11 @@ def test_an_unbounded_output_keeps_the_range_that_it_has(tail, frames, tmp_path)
     output = TFLiteModel(tmp_path / STATIC_FILE).output
     assert output.scale == pytest.approx((high - min(low, 0)) / 255, rel=0.02)
     assert output != (1.0, 0)
+    lr = np.load(frames[0].path)
+    given, mended = TFLiteModel(tmp_path / STATIC_FILE), TFLiteModel(tmp_path / MENDED_FILE)
+    assert mended.output == (1.0, 0)
+    pixels = np.clip(TFLiteModel(tmp_path / FLOAT_FILE).run(lr), 0, 255)
+    assert psnr(mended.run(lr), pixels) > psnr(given.run(lr), pixels) + 3
 
 
 def test_tiles_of_a_fixed_size_model_are_the_pixels_of_one_big_run(frames, tmp_path):

@@ -47,6 +47,7 @@ def test_every_figure_is_that_of_its_metric(request_, images, tmp_path):
         assert found.figures == {
             "psnr_raw_db": psnr(raw, reference),
             "psnr_dequantised_db": psnr(raw, reference),
+            "psnr_mended_db": None,
             "psnr_fp32_db": psnr(fp32, reference),
             "psnr_y_raw_db": psnr_y(raw, reference),
             "ssim_raw": ssim(raw, reference),

@@ -399,6 +399,9 @@ def convert(target: str, as_json: bool, **given: Any) -> None:
         lines.append(f"rewritten: {change}")
     if done.quantise:
         lines += [f"rewritten: {change.text} ({change.id})" for change in done.quantise.rewrites]
+        if done.quantise.learned_agreement is not None:
+            share = f"{100 * done.quantise.learned_agreement:.2f} %"
+            lines.append(f"learned with quantisation in the loop: {share} of the bytes within 1 of torch's")
         lines.append(f"INT8 against float: {done.quantise.psnr_int8_to_float_db or float('inf'):.2f} dB")
         lines += [f"no model_none.tflite: {done.quantise.dynamic_reason}"] if not done.quantise.dynamic else []
     value = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGES = (
     "torch", "onnx", "onnxruntime", "onnxsim", "onnx2tf", "tensorflow", "tf_keras", "keras", "ai-edge-litert",
-    "scikit-image", "numpy", "scipy", "pillow", "msgspec", "jinja2",
+    "lightning-fabric", "pytorch-optimizer", "scikit-image", "numpy", "scipy", "pillow", "msgspec", "jinja2",
 )  # fmt: skip
 
 

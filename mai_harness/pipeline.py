@@ -434,9 +434,9 @@ def learn(
     if recipe is None:
         raise StageFailed(f"{submission.name} has no [train.qat] section in submission.toml", stage="qat")
     owner = Owner(owner.folder, hashlib.sha256(owner.fingerprint.encode() + weights.read_bytes()).hexdigest())
-    calibrated = calibrate(
-        workshop, msgspec.structs.replace(blank, fingerprint=owner.fingerprint), str(weights), prepared, Converted()
-    )
+    # Under a name of its own, so that this graph and the evaluated one do not discard each other.
+    apart = msgspec.structs.replace(blank, name=f"{blank.name}.learn", fingerprint=owner.fingerprint)
+    calibrated = calibrate(workshop, apart, str(weights), prepared, Converted())
     images = str(_decoded(workshop, submission))
     request = QatRequest(calibrated=str(calibrated / CALIBRATED_FILE), recipe=recipe, images=images)
     sent = msgspec.structs.replace(request, devices=devices)

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,8 +10,12 @@ from mai_harness.errors import InvalidSubmission, ModelContractError, gist
 from mai_harness.interpreter import TFLiteModel, as_dequantised_pixels, as_raw_pixels
 from mai_harness.metrics import psnr
 from mai_harness.records import CalibrationFrame, GraphRewrite, QuantiseReport, Record
+from mai_harness.resize import Image
 from mai_harness.tflite_graph import with_dynamic_frame, with_ranges
 from mai_harness.tflite_rewrites import rewrite
+
+if TYPE_CHECKING:
+    from mai_harness.fake_quant import FakeQuantNetwork
 
 STATIC_FILE, DYNAMIC_FILE, MENDED_FILE = "model.tflite", "model_none.tflite", "mended.tflite"
 PIXEL_RANGE = (0.0, 255.0)
@@ -40,8 +45,9 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
     """
     calibrated = Path(request.calibrated).read_bytes()
     rewritten, changes = rewrite(calibrated, request.without)
-    if request.learned is not None:
-        rewritten = _with_learned(rewritten, Path(request.learned))
+    network = None if request.learned is None else _learned(rewritten, Path(request.learned))
+    if network is not None:
+        rewritten = network.write(rewritten)
     (folder / STATIC_FILE).write_bytes(_full_integer(rewritten))
     if not request.clipped:
         (folder / MENDED_FILE).write_bytes(_full_integer(with_ranges(rewritten, PIXEL_RANGE, PIXEL_RANGE)))
@@ -55,19 +61,19 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
     closeness = psnr(as_raw_pixels(int8.run(probe)), reference)
     return QuantiseReport(
         psnr_int8_to_float_db=closeness if math.isfinite(closeness) else None,
-        learned=request.learned is not None,
+        learned_agreement=None if network is None else _agreement(network, int8, probe),
         rewrites=tuple(GraphRewrite(id=change.id, text=change.text) for change in changes),
         dynamic=not obstacle,
         dynamic_reason=obstacle,
     )
 
 
-def _with_learned(model: bytes, path: Path) -> bytes:
+def _learned(graph: bytes, path: Path) -> "FakeQuantNetwork":
     from safetensors.torch import load_file
 
     from mai_harness.fake_quant import FakeQuantNetwork
 
-    network = FakeQuantNetwork(model)
+    network = FakeQuantNetwork(graph)
     try:
         network.load_state_dict(load_file(path))
     except Exception as error:
@@ -75,7 +81,16 @@ def _with_learned(model: bytes, path: Path) -> bytes:
             f"{path.name} was learned on another graph than the network now has ({str(error).splitlines()[0]}); "
             "learn it again with mai-harness train, or remove it to quantise after training"
         ) from None
-    return network.write(model)
+    return network
+
+
+def _agreement(network: "FakeQuantNetwork", int8: TFLiteModel, probe: Image) -> float:
+    import torch
+
+    with torch.no_grad():
+        values = network(torch.from_numpy(probe).permute(2, 0, 1)[None].float())[0].permute(1, 2, 0).numpy()
+    codes = np.rint(values / int8.output.scale) + int8.output.zero_point
+    return float(np.mean(np.abs(codes - int8.run(probe)) <= 1))
 
 
 def _full_integer(calibrated: bytes) -> bytes:

@@ -178,7 +178,9 @@ class QuantiseReport(Record, frozen=True):
     """What quantisation made."""
 
     psnr_int8_to_float_db: float | None  #: raw INT8 bytes against the clipped float output, on the probe
-    learned: bool  #: weights and ranges come from quantisation-aware training, not from calibration
+    #: weights and ranges come from quantisation-aware training: share of the probe's output values within one code of
+    #: those of the torch network that learned them; ``None`` if they come from calibration
+    learned_agreement: float | None
     rewrites: tuple[GraphRewrite, ...]
     dynamic: bool  #: model_none.tflite runs at other sizes and gives the static model's pixels there
     dynamic_reason: str

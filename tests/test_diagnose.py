@@ -34,7 +34,7 @@ def evaluation(
         export=ExportReport(parity=(), rewrites=(), untrained=untrained),
         calibrate=CalibrateReport(parity=(), frames=(), clipped_output=clipped, output_range=(-30.0, 310.0)),
         quantise=QuantiseReport(
-            psnr_int8_to_float_db=50.0, learned=False, rewrites=(),
+            psnr_int8_to_float_db=50.0, learned_agreement=None, rewrites=(),
             dynamic=dynamic, dynamic_reason="" if dynamic else "does not run at 40x56",
         ),
         check=CheckReport(facts=model, rules=(), tensors=()),

@@ -137,7 +137,7 @@ def test_every_format_is_evaluated_to_the_end(rows, name, kind):
     assert row["summary"]["psnr_raw_db"] == pytest.approx(reference["psnr_raw_db"], abs=0.05)
     if kind != "tflite":
         assert row["summary"]["psnr_fp32_db"] == pytest.approx(reference["psnr_fp32_db"], abs=1e-3)
-        assert all(parity["max_abs_difference"] < 0.01 for parity in row["quantise"]["parity"])
+        assert all(parity["max_abs_difference"] < 0.01 for parity in row["calibrate"]["parity"])
 
 
 def test_torch_and_onnx_become_one_and_the_same_network(rows):

@@ -203,8 +203,8 @@ def complete(name: str = "abpn", words: str = "words", psnr: float = 30.0) -> Ev
             clipped_output=True, output_range=(-12.0, 271.5),
         ),
         quantise=QuantiseReport(
-            psnr_int8_to_float_db=45.0, learned=True, rewrites=(GraphRewrite(id=words, text=words),), dynamic=False,
-            dynamic_reason=words,
+            psnr_int8_to_float_db=45.0, learned_agreement=0.9985, rewrites=(GraphRewrite(id=words, text=words),),
+            dynamic=False, dynamic_reason=words,
         ),
         gains=(Gain(rewrite=words, latency_ms=50.0, without_ms=80.0),),
         check=checked("pass", "warn", "fail", "skip", words=words),

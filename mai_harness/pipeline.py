@@ -36,7 +36,7 @@ from mai_harness.metrics import FIGURES
 from mai_harness.patches import Decoded
 from mai_harness.prepare import Prepared
 from mai_harness.qat import LEARNED_FILE, QatReport, QatRequest
-from mai_harness.quantise import DYNAMIC_FILE, MENDED_FILE, STATIC_FILE, QuantiseRequest
+from mai_harness.quantise import DYNAMIC_FILE, MENDED_FILE, STATIC_FILE, QuantiseRequest, without
 from mai_harness.records import (
     CalibrateReport,
     CheckReport,
@@ -385,7 +385,7 @@ def quantise(
     owner = owner_of(submission)
     done.quantise = workshop.run(owner, "quantise", request, QuantiseReport)
     folder = workshop.folder(owner, "quantise", request)
-    done.without = {each.id: str(folder / f"without-{each.id}.tflite") for each in done.quantise.rewrites}
+    done.without = {" and ".join(ids): str(folder / name) for name, ids in without(done.quantise.rewrites).items()}
     done.model = Model(
         static=str(folder / STATIC_FILE),
         dynamic=str(folder / DYNAMIC_FILE) if done.quantise.dynamic else None,

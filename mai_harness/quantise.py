@@ -1,6 +1,7 @@
 """Make full-integer INT8 TFLite of a calibrated graph: per-channel weights, uint8 in and out."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,9 @@ class QuantiseRequest(Record, frozen=True):
 def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
     """Write ``model.tflite`` and, where the graph runs at any size, ``model_none.tflite``.
 
-    For every rewrite that was made there is ``without-ID.tflite`` too, the same model but for that rewrite, by which
-    its gain is measured. Of a network that does not clip its output there is ``mended.tflite``, which saturates where a
-    clip to [0, 255] would cut, to tell what that would give; the model itself stays as it was submitted.
+    Beside it are the files of :func:`without`, by which the gain of each rewrite is measured. Of a network that does
+    not clip its output there is ``mended.tflite``, which saturates where a clip to [0, 255] would cut, to tell what
+    that would give; the model itself stays as it was submitted.
 
     Raises:
         ModelContractError: TensorFlow cannot quantise the graph.
@@ -51,9 +52,9 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
     (folder / STATIC_FILE).write_bytes(_full_integer(rewritten))
     if not request.clipped:
         (folder / MENDED_FILE).write_bytes(_full_integer(with_ranges(rewritten, PIXEL_RANGE, PIXEL_RANGE)))
-    for id_ in dict.fromkeys(change.id for change in changes):
-        path = folder / f"without-{id_}.tflite"
-        path.write_bytes(_full_integer(rewrite(calibrated, (*request.without, id_))[0]))
+    rewrites = tuple(GraphRewrite(id=change.id, text=change.text) for change in changes)
+    for name, left_out in without(rewrites).items():
+        (folder / name).write_bytes(_full_integer(rewrite(calibrated, (*request.without, *left_out))[0]))
     int8, float32 = TFLiteModel(folder / STATIC_FILE), TFLiteModel(Path(request.float32))
     obstacle = _write_dynamic(int8, folder)
     probe = np.load(request.probe.path)
@@ -62,10 +63,16 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
     return QuantiseReport(
         psnr_int8_to_float_db=closeness if math.isfinite(closeness) else None,
         learned_agreement=None if network is None else _agreement(network, int8, probe),
-        rewrites=tuple(GraphRewrite(id=change.id, text=change.text) for change in changes),
+        rewrites=rewrites,
         dynamic=not obstacle,
         dynamic_reason=obstacle,
     )
+
+
+def without(rewrites: Sequence[GraphRewrite]) -> dict[str, tuple[str, ...]]:
+    """Files that lack a rewrite that was made, or all of several -> ids of those."""
+    ids = tuple(dict.fromkeys(each.id for each in rewrites))
+    return {f"without-{id_}.tflite": (id_,) for id_ in ids} | ({"without-all.tflite": ids} if len(ids) > 1 else {})
 
 
 def _learned(graph: bytes, path: Path) -> "FakeQuantNetwork":

@@ -295,7 +295,7 @@ class LatencyReport(Record, frozen=True):
 class Gain(Record, frozen=True):
     """What a rewrite of the graph gained: medians of the INT8 model with it and without it, timed in turns."""
 
-    rewrite: str
+    rewrite: str  #: its id, or several joined by ' and '
     latency_ms: float
     without_ms: float
 

@@ -11,11 +11,14 @@ name = {title}
 authors = []
 description = ""
 
-# Remove this section if you bring weights.safetensors along.
+# Remove both sections if you bring weights.safetensors along.
 [train]
+preset = "desk"  # or "paper"
 steps = 20000
-learning_rate = 1e-3
 seed = 0
+
+[train.qat]
+steps = 2000
 """
 
 _MODEL = '''\

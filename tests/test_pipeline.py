@@ -84,6 +84,9 @@ def test_healthy_submissions_are_measured_to_the_end(first):
     assert entry["summary"]["psnr_raw_db"] == entry["summary"]["psnr_dequantised_db"]
     assert entry["summary"]["psnr_raw_db"] == pytest.approx(entry["summary"]["psnr_fp32_db"], abs=0.5)
     assert entry["summary"]["latency_ms"] > 0
+    made = [rewrite["id"] for rewrite in entry["quantise"]["rewrites"]]
+    assert [gain["rewrite"] for gain in entry["gains"]] == [*made, *([" and ".join(made)] if len(made) > 1 else [])]
+    assert all(gain["latency_ms"] > 0 < gain["without_ms"] for gain in entry["gains"])
     assert entry["calibrate"]["clipped_output"]
     assert (entry["check"]["facts"]["output_scale"], entry["check"]["facts"]["output_zero_point"]) == (1.0, 0)
     assert all(rule["status"] == "pass" for rule in entry["check"]["rules"]), entry["check"]["rules"]

@@ -38,6 +38,7 @@ class DecodeRequest(Record, frozen=True):
     """HR images to decode, in this order."""
 
     images: tuple[ImageFile, ...]
+    halves: bool = False  #: half-size copies of all come behind them
 
 
 def decode(request: DecodeRequest, folder: Path) -> Decoded:
@@ -49,10 +50,12 @@ def decode(request: DecodeRequest, folder: Path) -> Decoded:
     if not request.images:
         raise DataNotFound("there are no training images")
     places: list[Picture] = []
-    for image in request.images:
-        height, width = (side // SCALE for side in read_shape(image.path))
-        offset = places[-1].offset + places[-1].height * places[-1].width if places else 0
-        places.append(Picture(path=image.path, height=height, width=width, offset=offset))
+    for factor in (1, 2) if request.halves else (1,):
+        for image in request.images:
+            height, width = (side // (SCALE * factor) for side in read_shape(image.path))
+            offset = places[-1].offset + places[-1].height * places[-1].width if places else 0
+            if factor == 1 or min(height, width) > 0:
+                places.append(Picture(path=image.path, factor=factor, height=height, width=width, offset=offset))
     if places[-1].slices()[1].stop > FILE_LIMIT_BYTES:
         raise DataNotFound(f"decoded, the training images are more than {FILE_LIMIT_BYTES >> 30} GiB; give fewer")
     for name, end in zip((LR_FILE, HR_FILE), places[-1].slices(), strict=True):
@@ -72,6 +75,9 @@ def decode(request: DecodeRequest, folder: Path) -> Decoded:
 def _write(job: tuple[Picture, Path]) -> Picture:
     picture, folder = job
     hr = read_hr(picture.path)
+    if picture.factor > 1:
+        rows, columns = picture.height * SCALE * picture.factor, picture.width * SCALE * picture.factor
+        hr = downscale(hr[:rows, :columns], picture.factor)
     if hr.shape != (picture.height * SCALE, picture.width * SCALE, CHANNELS):
         raise DataNotFound(f"{picture.path} changed while it was read; run again")
     for name, place, image in zip((LR_FILE, HR_FILE), picture.slices(), (downscale(hr, SCALE), hr), strict=True):

@@ -29,6 +29,7 @@ class Picture(Record, frozen=True):
     height: int  #: of the LR image, in pixels
     width: int
     offset: int  #: LR pixels before it
+    factor: int = 1  #: how many times smaller than in the file it is taken
     sha256: str = ""  #: over the HR image's height, width and pixels
 
     def slices(self) -> tuple[slice, slice]:
@@ -84,11 +85,12 @@ class Images(Sequence[Pair]):
         return self.of(large)
 
     def split(self) -> "tuple[Images, Images]":
-        """Images to train on and to validate on: eight spread evenly over 64 or more, else none."""
-        count = len(self)
-        held = {(2 * i + 1) * count // (2 * HELD_OUT) for i in range(HELD_OUT)} if count >= HELD_OUT_FROM else set()
-        training = [picture for i, picture in enumerate(self.pictures) if i not in held]
-        return self.of(training), self.of([self.pictures[i] for i in sorted(held)])
+        """Images to train on and to validate on: eight spread evenly over 64 or more, else none; no smaller copies."""
+        whole = [picture for picture in self.pictures if picture.factor == 1]
+        spread = range(HELD_OUT if len(whole) >= HELD_OUT_FROM else 0)
+        held = [whole[(2 * i + 1) * len(whole) // (2 * HELD_OUT)] for i in spread]
+        paths = {picture.path for picture in held}
+        return self.of([picture for picture in self.pictures if picture.path not in paths]), self.of(held)
 
 
 def opened(folder: Path) -> Images:

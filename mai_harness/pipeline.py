@@ -244,7 +244,16 @@ def train(workshop: Workshop, submission: Submission, devices: int | None = None
         StageFailed: it has no recipe, there are no training images, or training failed.
     """
     owner, blank, recipe = _to_train(submission)
-    request = TrainRequest(submission=blank, recipe=recipe, images=str(_decoded(workshop, submission)))
+    start = None if recipe.start is None else Path(submission.path).parent / recipe.start
+    if start is not None and not start.is_file():
+        raise StageFailed(f"{submission.name}: start = {recipe.start!r} is not there", stage="train")
+    request = TrainRequest(
+        submission=blank,
+        recipe=recipe,
+        images=str(_decoded(workshop, submission)),
+        start=None if start is None else str(start),
+        start_sha256="" if start is None else hashlib.sha256(start.read_bytes()).hexdigest(),
+    )
     sent = msgspec.structs.replace(request, devices=devices)
     report = workshop.run(owner, "train", request, TrainReport, patient=True, gpu=True, sent=sent)
     return report, workshop.folder(owner, "train", request) / WEIGHTS_FILE
@@ -283,7 +292,8 @@ def _to_train(submission: Submission) -> tuple[Owner, Submission, TrainRecipe]:
 
 def _decoded(workshop: Workshop, submission: Submission) -> Path:
     """The training images' folder; they are decoded once for all submissions."""
-    request = DecodeRequest(images=tuple(map(ImageFile.at, _training_images(workshop, submission))))
+    images = tuple(map(ImageFile.at, _training_images(workshop, submission)))
+    request = DecodeRequest(images=images, halves=submission.train is not None and submission.train.halves)
     owner = Owner("data", "training images")
     workshop.run(owner, "decode", request, Decoded, patient=True)
     return workshop.folder(owner, "decode", request)

@@ -63,6 +63,8 @@ class TrainRecipe(Phase, frozen=True):
     """``[train]`` of submission.toml: a preset, and whatever is written beside it."""
 
     preset: Preset = "desk"  #: gives the values of all that is left out
+    start: str | None = None  #: weights in the submission's folder to go on from; by default random ones
+    halves: bool = False  #: learn from half-size copies of the images too, which are sharper
     qat: QatRecipe | None = None
 
 

@@ -20,6 +20,8 @@ class TrainRequest(Record, frozen=True):
     submission: Submission
     recipe: TrainRecipe
     images: str  #: the folder of the decode stage
+    start: str | None = None  #: weights to go on from
+    start_sha256: str = ""
     devices: int | None = None  #: GPUs, or processes where there is none; by default all GPUs, or one process
 
 
@@ -60,7 +62,7 @@ def _train(fabric: "Fabric", request: TrainRequest, images: Images, folder: Path
 
     from mai_harness.fit import fit
 
-    network = build_network(request.submission, None)
+    network = build_network(request.submission, request.start)
     training, validation = images.split()
     fitted = fit(fabric, network, training, validation, request.recipe, folder, _tell)
     weights = save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})

@@ -35,6 +35,9 @@ def test_weights_are_those_of_the_card(folder):
     assert card.training.weights_sha256 == sha256(folder / "weights.safetensors")
     assert card.training.recipe == msgspec.structs.replace(recipe, qat=None)
     assert card.training.validation_psnr_db > 25
+    if recipe.start is not None:
+        first = msgspec.json.decode((folder / recipe.start).with_suffix(".json").read_bytes(), type=WeightsCard)
+        assert first.training.weights_sha256 == sha256(folder / recipe.start)
     assert len(card.training.images_sha256) == 64
     assert (card.qat is None) == (recipe.qat is None) == (not (folder / "learned.safetensors").exists())
     if card.qat is not None:
@@ -57,9 +60,9 @@ def shipped(tmp_path_factory) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["embedded", "Set14"])
+@pytest.mark.parametrize("name", ["embedded", "set14"])
 def test_bytes_of_the_shipped_network_are_those_that_torch_learned(name, shipped, request):
-    root = None if name == "embedded" else request.getfixturevalue("data_root") / name
+    root = None if name == "embedded" else request.getfixturevalue("set14")
     int8 = TFLiteModel(Path(shipped["model"]["dynamic"]))
     calibrated = next(Path(shipped["model"]["float32"]).parent.glob("calibrated.tflite"))
     network = FakeQuantNetwork(rewrite(calibrated.read_bytes())[0])

@@ -114,3 +114,21 @@ def test_images_are_drawn_by_area(images):
     first = sum(dataset[i][1][:, 0, 0].numpy().tobytes() in values[0] for i in range(400))
     areas = [image.shape[0] * image.shape[1] for image in hr]
     assert first / 400 == pytest.approx(areas[0] / sum(areas), abs=0.08)
+
+
+def test_half_size_copies_come_behind_and_never_of_held_out_images(tmp_path):
+    files = []
+    for index in range(64):
+        pixels = np.random.default_rng(index).integers(0, 256, (50, 62, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index:02d}.png")
+        files.append(ImageFile.at(tmp_path / f"{index:02d}.png"))
+    images = Images(tmp_path, decode(DecodeRequest(images=tuple(files), halves=True), tmp_path).pictures)
+    assert [picture.factor for picture in images.pictures] == [1] * 64 + [2] * 64
+    pixels = np.asarray(Image.open(images.pictures[64].path))
+    lr, hr = images[64]
+    np.testing.assert_array_equal(hr, downscale(pixels[:48, :60], 2))
+    np.testing.assert_array_equal(lr, downscale(np.asarray(hr), 3))
+    training, validation = images.split()
+    assert [picture.factor for picture in validation.pictures] == [1] * 8
+    assert len(training) == 2 * 56
+    assert not {p.path for p in training.pictures} & {p.path for p in validation.pictures}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -19,10 +20,11 @@ from mai_harness.decode import DecodeRequest, ImageFile, decode
 from mai_harness.discover import read_submission
 from mai_harness.errors import HarnessError, InvalidSubmission
 from mai_harness.fit import Trainer, fit, launch, patch_loader
-from mai_harness.isolate import _environment
+from mai_harness.isolate import Reply, _environment
 from mai_harness.optimiser import make_optimisers
-from mai_harness.patches import Images
+from mai_harness.patches import Decoded, Images
 from mai_harness.records import Phase, TrainRecipe
+from mai_harness.train import TrainRequest, train
 
 
 class Small(nn.Module):
@@ -307,3 +309,29 @@ def test_two_processes_take_the_steps_of_one(images, tmp_path):
     for name in one:
         np.testing.assert_allclose(two[name], one[name], atol=1e-5)
     assert math.isfinite(together.seconds)
+
+
+def test_training_goes_on_from_given_weights(images, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "net"
+    folder.mkdir()
+    (folder / "model.py").write_text(
+        "from torch import nn\n\nclass Network(nn.Sequential):\n"
+        "    def __init__(self):\n        super().__init__(nn.Conv2d(3, 27, 3, padding=1), nn.PixelShuffle(3))\n"
+    )
+    given = {"0.weight": torch.rand(27, 3, 3, 3), "0.bias": torch.rand(27)}
+    save_file(given, folder / "start.safetensors")
+    toml = '[train]\nstart = "start.safetensors"\nsteps = 1\npatch = 8\nlearning_rate = 1e-9\noptimiser = "adam"\n'
+    (folder / "submission.toml").write_text(toml)
+    (images.folder / "reply.json").write_bytes(msgspec.json.encode(Reply(report=Decoded(pictures=images.pictures))))
+    submission = read_submission(folder)
+    request = TrainRequest(
+        submission=submission,
+        recipe=submission.train,
+        images=str(images.folder),
+        start=str(folder / "start.safetensors"),
+    )
+    train(request, tmp_path)
+    made = load_file(tmp_path / "weights.safetensors")
+    assert all(torch.allclose(made[name], given[name], atol=1e-6) for name in given)

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mai_harness.patches import Images, opened
 from mai_harness.records import QatRecipe, Record
@@ -62,7 +62,14 @@ def _learn(fabric: "Fabric", request: QatRequest, images: Images, folder: Path) 
 
     network = FakeQuantNetwork(rewrite(Path(request.calibrated).read_bytes())[0])
     training, validation = images.split()
-    fitted = fit(fabric, network, training, validation, request.recipe, folder, _tell)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in network.layers.parameters() if p.requires_grad]},
+        {
+            "params": [p for p in network.quantisers.parameters() if p.requires_grad],
+            "lr": request.recipe.scale_learning_rate,
+        },
+    ]
+    fitted = fit(fabric, network, training, validation, request.recipe, folder, _tell, groups)
     learned = save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
     if fabric.is_global_zero:
         (folder / LEARNED_FILE).write_bytes(learned)

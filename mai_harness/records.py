@@ -58,6 +58,9 @@ class Phase(Record, frozen=True):
 class QatRecipe(Phase, frozen=True):
     """``[train.qat]``: training with the rounding of INT8 in the network, after the float phase."""
 
+    #: of the logarithms of scales: a range has to move by tens of per cent, a weight by far less
+    scale_learning_rate: Annotated[float, msgspec.Meta(ge=0)] = 1e-2
+
 
 class TrainRecipe(Phase, frozen=True):
     """``[train]`` of submission.toml: a preset, and whatever is written beside it."""
@@ -72,7 +75,7 @@ class TrainRecipe(Phase, frozen=True):
 PRESETS: dict[str, dict[str, Any]] = {
     "desk": {
         "steps": 100_000, "learning_rate": 5e-3, "optimiser": "soap", "bfloat16": True, "l2_share": 0.1,
-        "qat": {"steps": 4_000, "learning_rate": 1e-4},
+        "qat": {"steps": 4_000, "learning_rate": 1e-4, "l2_share": 1.0},
     },
     "paper": {
         "steps": 1_000_000, "learning_rate": 1e-3, "schedule": "halving", "halve_every": 200_000,

@@ -144,8 +144,8 @@ def test_torch_and_onnx_become_one_and_the_same_network(rows):
     kinds = {name: row["check"]["tensors"] for name, row in rows.items() if row["kind"] in ("torch", "onnx", "pt2")}
     operators = {name: sorted(t["made_by"].split()[0] for t in tensors) for name, tensors in kinds.items()}
     assert all(found == operators["as_torch"] for found in operators.values()), operators
-    assert {"DEPTH_TO_SPACE", "CONCATENATION"} < set(operators["as_torch"])
-    assert not {"TRANSPOSE", "GATHER", "RESHAPE", "TILE"} & set(operators["as_torch"])
+    assert {"DEPTH_TO_SPACE", "CONV_2D", "ADD"} < set(operators["as_torch"])
+    assert not {"TRANSPOSE", "GATHER", "RESHAPE", "TILE", "CONCATENATION"} & set(operators["as_torch"])
 
 
 def test_a_tflite_file_has_no_float_twin_and_is_taken_as_it_is(rows):

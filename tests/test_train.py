@@ -292,7 +292,7 @@ def test_only_training_sees_gpus(monkeypatch):
 def on_each(fabric: Fabric, images: Images, folder: Path) -> tuple:
     network = Small()
     network.body[2] = nn.Identity()  # processes drop out different numbers
-    done = fit(fabric, network, images, images, phase(optimiser="soap"), folder, lambda _: None)
+    done = fit(fabric, network, images, images, phase(), folder, lambda _: None)
     return {name: value.numpy() for name, value in network.state_dict().items()}, done
 
 

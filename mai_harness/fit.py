@@ -20,7 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
 from mai_harness.errors import HarnessError
@@ -70,6 +70,8 @@ def launch(work: Callable[..., T], devices: int | None, *arguments: object) -> T
     fabric = Fabric(devices=count, strategy="ddp_spawn" if count > 1 else "auto")
     try:
         result: T = fabric.launch(partial(_on_device, work, arguments))
+    except ProcessExitedException as error:
+        raise HarnessError(f"one of {count} training processes died: {str(error).splitlines()[-1]}") from error
     except ProcessRaisedException as error:
         last = str(error).strip().splitlines()[-1]
         raise HarnessError(last.partition(": ")[2] or last) from error

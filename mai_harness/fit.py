@@ -66,8 +66,9 @@ def launch(work: Callable[..., T], devices: int | None, *arguments: object) -> T
     if gpus and devices and devices > gpus:
         raise HarnessError(f"{devices} devices were asked for, but there are {gpus} GPUs")
     count = devices or gpus or 1
-    # Spawned, not started from the command line again: then this process alone answers for the stage.
-    fabric = Fabric(devices=count, strategy="ddp_spawn" if count > 1 else "auto")
+    # Not started from the command line again: then this process alone answers for the stage. CUDA takes no fork, and
+    # on CPU spawned processes aborted in one run of four as they ended.
+    fabric = Fabric(devices=count, strategy="auto" if count == 1 else "ddp_spawn" if gpus else "ddp_fork")
     try:
         result: T = fabric.launch(partial(_on_device, work, arguments))
     except ProcessExitedException as error:

@@ -56,8 +56,10 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def _submission_names(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    from mai_harness.discover import STUDY_FILE
+
     root = Path(ctx.params.get("submissions") or "submissions")
-    found = [path for path in root.glob("*") if not (path / "study.toml").is_file()] if root.is_dir() else []
+    found = [path for path in root.glob("*") if not (path / STUDY_FILE).is_file()] if root.is_dir() else []
     names = [path.stem if path.is_file() else path.name for path in found]
     return sorted(name for name in names if name.startswith(incomplete) and not name.startswith((".", "_")))
 
@@ -325,8 +327,8 @@ def train(name: str, as_json: bool, devices: int | None, **given: Any) -> None:
 
     from mai_harness import pipeline
     from mai_harness.datasets import find_dataset
+    from mai_harness.discover import LEARNED_FILE
     from mai_harness.machine import describe
-    from mai_harness.qat import LEARNED_FILE
     from mai_harness.storage import write_bytes
     from mai_harness.train import WEIGHTS_FILE
 

@@ -16,12 +16,11 @@ import numpy.typing as npt
 from mai_harness.errors import ModelContractError, gist
 from mai_harness.interpreter import Pixels, TFLiteModel
 from mai_harness.records import LR_FRAME, SCALE, CalibrateReport, CalibrationFrame, Parity, Record
-from mai_harness.tflite_graph import with_ranges
+from mai_harness.tflite_graph import PIXEL_RANGE, with_ranges
 
 FLOAT_FILE, CALIBRATED_FILE = "float32.tflite", "calibrated.tflite"
 INPUT_SHAPE = (1, *LR_FRAME, 3)
 OUTPUT_SHAPE = (1, LR_FRAME[0] * SCALE, LR_FRAME[1] * SCALE, 3)
-PIXEL_RANGE = (0.0, 255.0)
 # onnx2tf wants this file from the network unless one of its name lies in the working directory.
 ONNX2TF_SAMPLE = ("calibration_image_sample_data_20x128x128x3_float32.npy", (20, 128, 128, 3))
 

@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -19,7 +19,7 @@ _KINDS: dict[str, Kind] = {
 
 
 WEIGHTS = ("weights.safetensors", "weights.pt", "weights.pth")
-LEARNED = "learned.safetensors"  # of quantisation-aware training
+LEARNED_FILE = "learned.safetensors"  # of quantisation-aware training
 STUDY_FILE = "study.toml"  # in a folder of submissions that are compared with one another, not with the others
 
 
@@ -82,10 +82,15 @@ def named(name: str, submissions: Sequence[Submission], rejections: Sequence[Rej
     for rejection in rejections:
         if rejection.name == name:
             raise InvalidSubmission(rejection.reason)
-    known = sorted(submission.name for submission in submissions)
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
+    hint = did_you_mean(name, (submission.name for submission in submissions))
     raise InvalidSubmission(f"there is no submission or file {name!r}; {hint}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The name that comes nearest, or else all that there are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, 1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
 
 
 def read_submission(path: Path) -> Submission:
@@ -126,7 +131,7 @@ def _from_manifest(path: Path) -> Submission | None:
         factory=manifest.factory,
         arguments=manifest.arguments,
         weights=_weights(path, manifest),
-        learned=str(path / LEARNED) if kind == "torch" and (path / LEARNED).is_file() else None,
+        learned=str(path / LEARNED_FILE) if kind == "torch" and (path / LEARNED_FILE).is_file() else None,
         dynamic_path=str(dynamic) if kind == "tflite" and dynamic.is_file() else None,
         train=manifest.train,
     )

@@ -6,7 +6,6 @@ be guessed. INT8 as TFLite specifies it: activations per tensor and asymmetric, 
 without -128, biases int32 of scale input times weight.
 """
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from mai_harness.errors import ModelContractError
 from mai_harness.tflite_graph.edit import (
     SAME_SCALE,
     Range,
+    add_constant,
     edited,
     is_activation,
     operator_names,
@@ -32,7 +32,7 @@ from mai_harness.tflite_graph.edit import (
 
 LEAST, MOST = -128, 127
 _ON_GRID = SAME_SCALE - {"AVERAGE_POOL_2D", "RESIZE_BILINEAR"}  # what they put out is already rounded
-_FIXED_RANGE = {"LOGISTIC": (0.0, 255 / 256), "TANH": (-1.0, 127 / 128), "SOFTMAX": (0.0, 255 / 256)}
+_FIXED_RANGE = {"LOGISTIC": (0.0, 255 / 256), "TANH": (-1.0, 127 / 128)}
 
 
 class FakeQuantNetwork(nn.Module):
@@ -55,7 +55,7 @@ class FakeQuantNetwork(nn.Module):
         self._constants = graph.constants
         self._input, self._output, self._frame = graph.input, graph.output, graph.frame
         self._groups = graph.groups
-        anchors = (op.outputs[0] for op in graph.ops if op.name in _LAYERS and _is_anchor(op, graph.constants))
+        anchors = {op.outputs[0] for op in graph.ops if op.name in _LAYERS and _is_anchor(op, graph.constants)}
         fixed = {self._groups[index] for index in (*graph.fixed, *anchors)}
         self.quantisers = nn.ModuleDict()
         for group in sorted(set(self._groups.values())):
@@ -67,8 +67,7 @@ class FakeQuantNetwork(nn.Module):
                 if weight is None:
                     raise ModelContractError(f"{op}: its weights are not constant, so they cannot be trained")
                 axis = weight.ndim - 1 if op.name == "DEPTHWISE_CONV_2D" else 0
-                learned = not _is_anchor(op, graph.constants)
-                self.layers[str(op.index)] = Weights(weight, bias, axis, learned=learned)
+                self.layers[str(op.index)] = Weights(weight, bias, axis, learned=op.outputs[0] not in anchors)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 3, 3H, 3W)."""
@@ -88,11 +87,13 @@ class FakeQuantNetwork(nn.Module):
             for index, quantiser in quantisers.items():
                 set_range(graph.tensors[index], quantiser.limits)
             for op in (op for op in self._ops if op.name in _LAYERS):
-                layer = self._weights(op)
+                layer, inputs = self._weights(op), list(op.inputs)
                 for position, value in zip(_LAYERS[op.name], (layer.weight, layer.bias), strict=True):
                     if value is not None:
-                        data = value.detach().numpy().astype("<f4").tobytes()
-                        _replace_constant(unpacked, graph.operators[op.index], position, data)
+                        # One of its own: the converter lets all layers without a bias share one of zeros.
+                        name = graph.tensors[inputs[position]].name
+                        inputs[position] = add_constant(unpacked, name, value.detach().numpy())
+                graph.operators[op.index].inputs = inputs
 
         return edited(model, change)
 
@@ -148,10 +149,8 @@ class Quantiser(nn.Module):
 
     def __init__(self, least: float, most: float, *, learned: bool) -> None:
         super().__init__()
-        least, most = min(least, 0.0), max(most, 0.0)
-        scale = (most - least) / (MOST - LEAST) or 1.0
+        scale, zero_point = _grid(least, most)
         self.log_scale = nn.Parameter(torch.tensor([math.log(scale)], dtype=torch.float64), requires_grad=learned)
-        zero_point = min(max(round(LEAST - least / scale), LEAST), MOST)
         self.register_buffer("zero_point", torch.tensor([zero_point], dtype=torch.int32))
 
     @property
@@ -203,10 +202,15 @@ class Weights(nn.Module):
         return weight, self.bias + (torch.round(self.bias / step) * step - self.bias).detach()
 
 
-def _asymmetric(value: Tensor) -> Tensor:
-    least, most = min(float(value.min()), 0.0), max(float(value.max()), 0.0)
+def _grid(least: float, most: float) -> tuple[float, int]:
+    """Scale and zero point of codes for a range, which is widened to hold 0."""
+    least, most = min(least, 0.0), max(most, 0.0)
     scale = (most - least) / (MOST - LEAST) or 1.0
-    return torch.fake_quantize_per_tensor_affine(value, scale, round(LEAST - least / scale), LEAST, MOST)
+    return scale, min(max(round(LEAST - least / scale), LEAST), MOST)
+
+
+def _asymmetric(value: Tensor) -> Tensor:
+    return torch.fake_quantize_per_tensor_affine(value, *_grid(float(value.min()), float(value.max())), LEAST, MOST)
 
 
 def _symmetric(value: Tensor) -> Tensor:
@@ -293,17 +297,6 @@ def _is_anchor(op: Op, constants: dict[int, npt.NDArray[Any]]) -> bool:
     if weight is None or (bias is not None and bias.any()):
         return False
     return bool(((weight == 0) | (weight == 1)).all() and (weight.reshape(len(weight), -1).sum(1) == 1).all())
-
-
-def _replace_constant(unpacked: Any, op: Any, position: int, data: bytes) -> None:
-    """Give an operator a constant of its own: the converter lets all layers without a bias share one of zeros."""
-    graph = unpacked.subgraphs[0]
-    tensor, buffer = copy.copy(graph.tensors[op.inputs[position]]), copy.copy(unpacked.buffers[0])
-    buffer.data = np.frombuffer(data, np.uint8)
-    tensor.buffer = len(unpacked.buffers)
-    unpacked.buffers.append(buffer)
-    graph.tensors.append(tensor)
-    op.inputs = [len(graph.tensors) - 1 if i == position else index for i, index in enumerate(op.inputs)]
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:

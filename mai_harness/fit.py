@@ -4,6 +4,7 @@ Step ``s`` depends on the checkpoint before it and on nothing else, so a run tha
 weights of an unbroken one to the bit.
 """
 
+import hashlib
 import logging
 import math
 import os
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
@@ -28,7 +30,7 @@ from mai_harness.isolate import die_with_parent
 from mai_harness.metrics import psnr
 from mai_harness.optimiser import make_optimisers
 from mai_harness.patches import Images, PatchDataset
-from mai_harness.records import Phase, Record
+from mai_harness.records import Phase, Record, TrainingOutcome
 from mai_harness.resize import Image
 
 CHECKPOINT = "checkpoint.pt"
@@ -199,6 +201,45 @@ def fit(
             progress.flush()
             run.save()
     return Fitted(seconds=run.seconds, final_loss=run.mean_loss(), validation_psnr_db=run.psnr_db)
+
+
+def fit_and_save(
+    fabric: Fabric,
+    network: nn.Module,
+    images: Images,
+    phase: Phase,
+    path: Path,
+    tell: Callable[[str], None],
+    parameters: Sequence[dict[str, Any]] | None = None,
+) -> tuple[TrainingOutcome, str]:
+    """Train on ``images`` but for those held out, and write the network's state to ``path``, beside its checkpoint.
+
+    Args:
+        tell: called with lines for a person, in the first process.
+        parameters: see :class:`Trainer`.
+
+    Returns:
+        The outcome, and the SHA-256 of the file.
+
+    Raises:
+        HarnessError: as :func:`fit`.
+    """
+    training, validation = images.split()
+    fitted = fit(fabric, network, training, validation, phase, path.parent, tell, parameters)
+    state = save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
+    if fabric.is_global_zero:
+        path.write_bytes(state)
+    pixels = "".join(picture.sha256 for picture in training.pictures)
+    outcome = TrainingOutcome(
+        torch=str(torch.__version__),
+        images=len(training),
+        images_sha256=hashlib.sha256(pixels.encode()).hexdigest(),
+        validation_images=len(validation),
+        seconds=fitted.seconds,
+        final_loss=fitted.final_loss,
+        validation_psnr_db=fitted.validation_psnr_db,
+    )
+    return outcome, hashlib.sha256(state).hexdigest()
 
 
 class _Run:

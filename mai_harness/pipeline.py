@@ -27,7 +27,7 @@ from mai_harness.check import CheckRequest
 from mai_harness.datasets import Dataset, training_images
 from mai_harness.decode import DecodeRequest, ImageFile
 from mai_harness.diagnose import diagnose
-from mai_harness.discover import discover, named
+from mai_harness.discover import LEARNED_FILE, discover, named
 from mai_harness.errors import DataNotFound, HarnessError, InvalidSubmission, StageFailed
 from mai_harness.export import ONNX_FILE, ExportRequest
 from mai_harness.isolate import run_isolated, stored_reply, unpack
@@ -35,7 +35,7 @@ from mai_harness.machine import describe, versions
 from mai_harness.metrics import FIGURES
 from mai_harness.patches import Decoded
 from mai_harness.prepare import Prepared
-from mai_harness.qat import LEARNED_FILE, QatReport, QatRequest
+from mai_harness.qat import QatReport, QatRequest
 from mai_harness.quantise import DYNAMIC_FILE, MENDED_FILE, STATIC_FILE, QuantiseRequest, without
 from mai_harness.records import (
     CalibrateReport,

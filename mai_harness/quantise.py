@@ -12,14 +12,13 @@ from mai_harness.interpreter import TFLiteModel, as_dequantised_pixels, as_raw_p
 from mai_harness.metrics import psnr
 from mai_harness.records import CalibrationFrame, GraphRewrite, QuantiseReport, Record
 from mai_harness.resize import Image
-from mai_harness.tflite_graph import with_dynamic_frame, with_ranges
+from mai_harness.tflite_graph import PIXEL_RANGE, with_dynamic_frame, with_ranges
 from mai_harness.tflite_rewrites import rewrite
 
 if TYPE_CHECKING:
     from mai_harness.fake_quant import FakeQuantNetwork
 
 STATIC_FILE, DYNAMIC_FILE, MENDED_FILE = "model.tflite", "model_none.tflite", "mended.tflite"
-PIXEL_RANGE = (0.0, 255.0)
 
 
 class QuantiseRequest(Record, frozen=True):
@@ -45,14 +44,13 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
         InvalidSubmission: what was learned belongs to another graph.
     """
     calibrated = Path(request.calibrated).read_bytes()
-    rewritten, changes = rewrite(calibrated, request.without)
+    rewritten, rewrites = rewrite(calibrated, request.without)
     network = None if request.learned is None else _learned(rewritten, Path(request.learned))
     if network is not None:
         rewritten = network.write(rewritten)
     (folder / STATIC_FILE).write_bytes(_full_integer(rewritten))
     if not request.clipped:
         (folder / MENDED_FILE).write_bytes(_full_integer(with_ranges(rewritten, PIXEL_RANGE, PIXEL_RANGE)))
-    rewrites = tuple(GraphRewrite(id=change.id, text=change.text) for change in changes)
     for name, left_out in without(rewrites).items():
         (folder / name).write_bytes(_full_integer(rewrite(calibrated, (*request.without, *left_out))[0]))
     int8, float32 = TFLiteModel(folder / STATIC_FILE), TFLiteModel(Path(request.float32))

@@ -99,6 +99,18 @@ def with_preset(given: dict[str, Any]) -> dict[str, Any]:
     return filled
 
 
+class TrainingOutcome(Record, frozen=True):
+    """What came of a phase, and what it learned from."""
+
+    torch: str  #: version
+    images: int  #: trained on
+    images_sha256: str  #: over the HR pixels of those, in order
+    validation_images: int
+    seconds: float  #: over all sessions, without what was lost when one was killed
+    final_loss: float  #: mean absolute error in grey levels over the last 100 steps
+    validation_psnr_db: float | None  #: mean over the validation images, RGB; with INT8's rounding if it was trained
+
+
 class Submission(Record, frozen=True):
     """One entry of ``submissions/``: what it is and where its bytes are."""
 
@@ -349,8 +361,8 @@ class Evaluation(Record, frozen=True):
     summary: dict[str, float | None] = {}  #: derived: mean scores by ``metrics.FIGURES``, and ``latency_ms``
 
 
-class Results(Record, frozen=True):
-    """``results.json``: one evaluation per entry of ``submissions/``, failed ones included."""
+class Circumstances(Record, frozen=True):
+    """What made a file of results, on what, when, and of which images."""
 
     schema_version: int
     harness_version: str
@@ -358,4 +370,9 @@ class Results(Record, frozen=True):
     machine: str
     versions: dict[str, str]
     dataset: str
+
+
+class Results(Circumstances, frozen=True):
+    """``results.json``: one evaluation per entry of ``submissions/``, failed ones included."""
+
     submissions: tuple[Evaluation, ...]

@@ -1,6 +1,5 @@
 """A study: submissions that are compared with one another, each as FP32, PTQ and QAT, beside a paper's figures."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,9 +7,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from mai_harness.discover import STUDY_FILE, discover, study_folders, unknown_field_hint
+from mai_harness.discover import STUDY_FILE, did_you_mean, discover, study_folders, unknown_field_hint
 from mai_harness.errors import InvalidSubmission
 from mai_harness.records import (
+    Circumstances,
     Failure,
     LatencyReport,
     ModelFacts,
@@ -77,7 +77,7 @@ def find_study(root: Path, name: str) -> tuple[Path, StudyManifest]:
     """
     known = {folder.name: folder for folder in study_folders(root)}
     if name not in known:
-        raise InvalidSubmission(f"there is no study {name!r} in {root}; {_near(name, known)}")
+        raise InvalidSubmission(f"there is no study {name!r} in {root}; {did_you_mean(name, known)}")
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name):
         raise InvalidSubmission(
             f"{name!r} cannot name a study's files; rename its folder to letters, digits, . _ and -"
@@ -103,15 +103,9 @@ def read_study(folder: Path) -> StudyManifest:
     entries = [*(entry.name for entry in submissions), *(entry.name for entry in rejections)]
     for row in manifest.rows:
         if row.submission not in entries:
-            reason = f"there is no submission {row.submission!r} beside it; {_near(row.submission, entries)}"
+            reason = f"there is no submission {row.submission!r} beside it; {did_you_mean(row.submission, entries)}"
             raise InvalidSubmission(f"{place}: {reason}")
     return manifest
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, 1)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or 'none'}"
 
 
 # The outcome: studies/NAME.json
@@ -165,15 +159,9 @@ class StudyRow(Record, frozen=True):
     difference: Compared = Compared()  #: derived: ours less the paper's
 
 
-class StudyResults(Record, frozen=True):
+class StudyResults(Circumstances, frozen=True):
     """``studies/NAME.json``: one row per network, failed ones included."""
 
-    schema_version: int
-    harness_version: str
-    created: str  #: ISO 8601, UTC
-    machine: str
-    versions: dict[str, str]
-    dataset: str
     command: str
     name: str
     title: str

@@ -13,23 +13,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mai_harness.records import Record
-from mai_harness.tflite_graph.edit import MOVEMENT, Range, edited, is_activation, operator_names, range_of, set_range
+from mai_harness.records import GraphRewrite
+from mai_harness.tflite_graph.edit import (
+    MOVEMENT,
+    PIXEL_RANGE,
+    add_constant,
+    edited,
+    is_activation,
+    operator_code,
+    operator_names,
+    range_of,
+    set_range,
+)
 
-PIXEL_RANGE: Range = (0.0, 255.0)
 # Operator that clips -> the bound that it sets; MAXIMUM and MINIMUM hold theirs as a second input.
 _CLIPS = {"RELU": PIXEL_RANGE[0], "MAXIMUM": PIXEL_RANGE[0], "MINIMUM": PIXEL_RANGE[1]}
 # Operators whose INT8 kernels bring a wider number to the scale of their output, and saturate there.
 _SATURATING = {"ADD", "SUB", "MUL", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"}
 _FEWEST_COPIES = 4
 _MOST_CHANNELS = 16  # each value costs as many multiplications, all but one of them by 0
-
-
-class Change(Record, frozen=True):
-    """One rewrite that was made."""
-
-    id: str  #: of its pass
-    text: str  #: for people: what became what
 
 
 class Graph:
@@ -62,30 +64,6 @@ class Graph:
         tensor = self.main.tensors[index]
         data = b"" if is_activation(self.model, tensor) else self.model.buffers[tensor.buffer].data.tobytes()
         return np.frombuffer(data, dtype)
-
-    def add_constant(self, name: str, values: npt.NDArray[np.float32]) -> int:
-        """A new float32 tensor that the file holds; its index."""
-        from ai_edge_litert import schema_py_generated as schema
-
-        buffer, tensor = schema.BufferT(), schema.TensorT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        tensor.name, tensor.shape = name.encode(), np.array(values.shape, np.int32)
-        tensor.type, tensor.buffer = schema.TensorType.FLOAT32, len(self.model.buffers)
-        self.model.buffers.append(buffer)
-        self.main.tensors.append(tensor)
-        return len(self.main.tensors) - 1
-
-    def operator_code(self, name: str) -> int:
-        """Where the model lists an operator by this name, which it does from now on if it did not."""
-        from ai_edge_litert import schema_py_generated as schema
-
-        names = operator_names(self.model)
-        if name not in names:
-            code = schema.OperatorCodeT()
-            code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
-            code.version = 1
-            self.model.operatorCodes.append(code)
-        return [*names, name].index(name)
 
 
 def saturating_tail(graph: Graph) -> tuple[str, ...]:
@@ -161,12 +139,11 @@ def _as_convolution(graph: Graph, op: Any) -> str:
     channels, limits = int(source.shape[3]), range_of(source)
     if channels > _MOST_CHANNELS or limits is None:
         return ""
-    name = result.name.decode()
     weights = np.tile(np.eye(channels, dtype=np.float32), (copies, 1)).reshape(-1, 1, 1, channels)
-    identity = graph.add_constant(f"{name}/identity", weights)
-    zero = graph.add_constant(f"{name}/zero", np.zeros(len(weights), np.float32))
+    identity = add_constant(graph.model, result.name + b"/identity", weights)
+    zero = add_constant(graph.model, result.name + b"/zero", np.zeros(len(weights), np.float32))
     op.inputs = np.array([index, identity, zero], np.int32)
-    op.opcodeIndex = graph.operator_code("CONV_2D")
+    op.opcodeIndex = operator_code(graph.model, "CONV_2D")
     op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.Conv2DOptions, schema.Conv2DOptionsT()
     op.builtinOptions.strideH = op.builtinOptions.strideW = 1
     set_range(result, limits)
@@ -190,17 +167,16 @@ class Pass:
     """One kind of rewrite; ``apply`` changes the graph and returns a line for each change."""
 
     id: str
-    title: str
     apply: Callable[[Graph], tuple[str, ...]]
 
 
 PASSES: tuple[Pass, ...] = (
-    Pass(id="saturating-tail", title="clip by saturation", apply=saturating_tail),
-    Pass(id="anchor-convolution", title="anchor by convolution", apply=anchor_convolution),
+    Pass(id="saturating-tail", apply=saturating_tail),
+    Pass(id="anchor-convolution", apply=anchor_convolution),
 )
 
 
-def rewrite(model: bytes, without: Collection[str] = ()) -> tuple[bytes, tuple[Change, ...]]:
+def rewrite(model: bytes, without: Collection[str] = ()) -> tuple[bytes, tuple[GraphRewrite, ...]]:
     """Apply every pass but those whose ids are in ``without``.
 
     Args:
@@ -212,12 +188,12 @@ def rewrite(model: bytes, without: Collection[str] = ()) -> tuple[bytes, tuple[C
     Raises:
         ModelContractError: the bytes are no TFLite file, or keep their weights outside the flatbuffer.
     """
-    changes: list[Change] = []
+    changes: list[GraphRewrite] = []
 
     def change(unpacked: Any) -> None:
         graph = Graph(unpacked)
         for row in PASSES:
             if row.id not in without:
-                changes.extend(Change(id=row.id, text=text) for text in row.apply(graph))
+                changes.extend(GraphRewrite(id=row.id, text=text) for text in row.apply(graph))
 
     return edited(model, change), tuple(changes)

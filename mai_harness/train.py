@@ -1,12 +1,14 @@
 """Train a torch submission by its recipe: ``weights.safetensors`` and how it came about."""
 
-import hashlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from mai_harness.load import build_network
 from mai_harness.patches import Images, opened
-from mai_harness.records import Record, Submission, TrainRecipe
+from mai_harness.records import Record, Submission, TrainingOutcome, TrainRecipe
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -25,17 +27,10 @@ class TrainRequest(Record, frozen=True):
     devices: int | None = None  #: GPUs, or processes where there is none; by default all GPUs, or one process
 
 
-class TrainReport(Record, frozen=True):
+class TrainReport(TrainingOutcome, frozen=True):
     """How ``weights.safetensors`` came about."""
 
-    torch: str  #: version
     recipe: TrainRecipe
-    images: int  #: trained on
-    images_sha256: str  #: over the HR pixels of those, in order
-    validation_images: int
-    seconds: float  #: over all sessions, without what was lost when one was killed
-    final_loss: float  #: mean absolute error in grey levels over the last 100 steps
-    validation_psnr_db: float | None  #: mean over the validation images, RGB, in float
     weights_sha256: str
 
 
@@ -57,30 +52,10 @@ def train(request: TrainRequest, folder: Path) -> TrainReport:
 
 
 def _train(fabric: "Fabric", request: TrainRequest, images: Images, folder: Path) -> TrainReport:
-    import torch
-    from safetensors.torch import save
-
-    from mai_harness.fit import fit
+    from mai_harness.fit import fit_and_save
 
     network = build_network(request.submission, request.start)
-    training, validation = images.split()
-    fitted = fit(fabric, network, training, validation, request.recipe, folder, _tell)
-    weights = save({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
-    if fabric.is_global_zero:
-        (folder / WEIGHTS_FILE).write_bytes(weights)
-    pixels = "".join(picture.sha256 for picture in training.pictures)
-    return TrainReport(
-        torch=str(torch.__version__),
-        recipe=request.recipe,
-        images=len(training),
-        images_sha256=hashlib.sha256(pixels.encode()).hexdigest(),
-        validation_images=len(validation),
-        seconds=fitted.seconds,
-        final_loss=fitted.final_loss,
-        validation_psnr_db=fitted.validation_psnr_db,
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
+    outcome, digest = fit_and_save(
+        fabric, network, images, request.recipe, folder / WEIGHTS_FILE, partial(print, flush=True)
     )
-
-
-def _tell(line: str) -> None:
-    print(line, flush=True)
+    return TrainReport(recipe=request.recipe, weights_sha256=digest, **msgspec.structs.asdict(outcome))

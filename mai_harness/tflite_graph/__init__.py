@@ -1,8 +1,18 @@
 """TFLite files: what is in them, what follows from it, and the few changes that the harness makes to them."""
 
-from mai_harness.tflite_graph.edit import with_dynamic_frame, with_ranges
+from mai_harness.tflite_graph.edit import PIXEL_RANGE, with_dynamic_frame, with_ranges
 from mai_harness.tflite_graph.receptive_field import receptive_radius
 from mai_harness.tflite_graph.view import Graph, Op, Tensor, read_graph
 from mai_harness.tflite_graph.work import facts
 
-__all__ = ["Graph", "Op", "Tensor", "facts", "read_graph", "receptive_radius", "with_dynamic_frame", "with_ranges"]
+__all__ = [
+    "PIXEL_RANGE",
+    "Graph",
+    "Op",
+    "Tensor",
+    "facts",
+    "read_graph",
+    "receptive_radius",
+    "with_dynamic_frame",
+    "with_ranges",
+]

@@ -6,11 +6,13 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+import numpy.typing as npt
 
 from mai_harness.errors import ModelContractError
 from mai_harness.tflite_graph.view import BROKEN, IDENTIFIER, builtin_operators, open_model
 
 Range = tuple[float, float]  #: least and greatest value
+PIXEL_RANGE: Range = (0.0, 255.0)
 # Operators that copy values: the range of what goes in is that of what comes out.
 MOVEMENT = {
     "BATCH_TO_SPACE_ND", "CONCATENATION", "DEPTH_TO_SPACE", "EXPAND_DIMS", "GATHER", "MIRROR_PAD", "RESHAPE", "SLICE",
@@ -96,30 +98,23 @@ def _union(graph: Any, indices: list[int]) -> Range | None:
 
 def _unbind(unpacked: Any, inputs: set[int]) -> None:
     """Put a RELU before each concatenation of the input, or of copies of it, with something else."""
-    from ai_edge_litert import schema_py_generated as schema
-
     graph, names = unpacked.subgraphs[0], operator_names(unpacked)
-    copies, operators, relu = set(inputs), [], None
+    copies, operators = set(inputs), []
     for op in graph.operators:
         data = [int(i) for i in op.inputs if is_activation(unpacked, graph.tensors[i])]
         same_scale = names[op.opcodeIndex] in SAME_SCALE
         if same_scale and data and copies.issuperset(data):
             copies |= set(map(int, op.outputs))
-        elif same_scale and copies.intersection(data):
-            if relu is None:
-                relu = schema.OperatorCodeT()
-                relu.builtinCode = relu.deprecatedBuiltinCode = schema.BuiltinOperator.RELU
-                relu.version = 1
-                unpacked.operatorCodes.append(relu)
+        elif same_scale:
             for index in sorted(copies.intersection(data)):
-                operators.append(_passed_through(unpacked, index))
+                operators.append(_rescaled(unpacked, index))
                 op.inputs = [len(graph.tensors) - 1 if i == index else i for i in op.inputs]
         operators.append(op)
     graph.operators = operators
 
 
-def _passed_through(unpacked: Any, index: int) -> Any:
-    """An operator of the last code from the tensor to a new one of the same shape and range."""
+def _rescaled(unpacked: Any, index: int) -> Any:
+    """A RELU from the tensor to a new one, the last, of the same shape and range."""
     from ai_edge_litert import schema_py_generated as schema
 
     graph = unpacked.subgraphs[0]
@@ -127,7 +122,7 @@ def _passed_through(unpacked: Any, index: int) -> Any:
     twin.name = bytes(twin.name or b"") + b"/rescaled"
     graph.tensors.append(twin)
     op = schema.OperatorT()
-    op.opcodeIndex = len(unpacked.operatorCodes) - 1
+    op.opcodeIndex = operator_code(unpacked, "RELU")
     op.inputs, op.outputs = [index], [len(graph.tensors) - 1]
     return op
 
@@ -157,6 +152,32 @@ def operator_names(unpacked: Any) -> list[str]:
     """The schema's names of a ``ModelT``'s operator codes, such as 'CONV_2D', by ``opcodeIndex``."""
     names = builtin_operators()
     return [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in unpacked.operatorCodes]
+
+
+def operator_code(unpacked: Any, name: str) -> int:
+    """Where a ``ModelT`` lists an operator by this name, which it does from now on if it did not."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = operator_names(unpacked)
+    if name not in names:
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
+        code.version = 1
+        unpacked.operatorCodes.append(code)
+    return [*names, name].index(name)
+
+
+def add_constant(unpacked: Any, name: bytes, values: npt.NDArray[np.float32]) -> int:
+    """A new float32 tensor that a ``ModelT`` holds; its index."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph, buffer, tensor = unpacked.subgraphs[0], schema.BufferT(), schema.TensorT()
+    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+    tensor.name, tensor.shape = name, np.array(values.shape, np.int32)
+    tensor.type, tensor.buffer = schema.TensorType.FLOAT32, len(unpacked.buffers)
+    unpacked.buffers.append(buffer)
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
 
 
 def is_activation(unpacked: Any, tensor: Any) -> bool:

@@ -6,8 +6,10 @@ something that a person has to mend first; 130 interrupted.
 
 import dataclasses
 import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from mai_harness.pipeline import Converted, Settings, Workshop
     from mai_harness.prepare import Prepared
     from mai_harness.qat import QatReport
-    from mai_harness.records import Model, Results, RuleResult, Submission
+    from mai_harness.records import LatencyReport, Model, Ratio, Results, RuleResult, Submission
     from mai_harness.study import StudyResults
     from mai_harness.train import TrainReport
 
@@ -93,12 +95,22 @@ _TIMEOUT = click.option(
 _SHAVE = click.option(
     "--shave", type=click.IntRange(min=0), default=0, show_default=True, help="Border pixels left out of the scores."
 )
+_METRICS = click.option(
+    "--metrics", type=click.Choice(["opencv", "scikit-image"]), default="opencv", show_default=True,
+    help="Library that computes PSNR and SSIM; scikit-image is the reference, and slower.",
+)  # fmt: skip
 _TIMING = _options(
-    click.option("--backend", default="cpu", show_default=True, help="Where to measure runtime."),
-    click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the interpreter."),
+    click.option(
+        "--backend", "backends", multiple=True, metavar="NAME[:TARGET][,KEY=VALUE]", default=("cpu", "npu"),
+        show_default=True, help="Where to take runtimes; may be repeated, and the first ranks.",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(min=1), multiple=True, default=tuple(sorted({1, os.cpu_count() or 1})),
+        show_default="1 and all cores", help="Of the interpreter; may be repeated, and the first ranks.",
+    ),
     click.option("--runs", type=click.IntRange(min=2), default=30, show_default=True, help="Timed runs."),
-    click.option("--warmup", type=click.IntRange(min=0), default=5, show_default=True, help="Runs before them."),
-)
+    click.option("--warmup", type=click.IntRange(min=0), default=3, show_default=True, help="Runs before them."),
+)  # fmt: skip
 _WITHOUT = click.option(
     "--without", multiple=True, metavar="REWRITE",
     help="Leave a rewrite of the graph out, such as saturating-tail or anchor-convolution; may be repeated.",
@@ -109,22 +121,25 @@ _TARGET = click.argument("target", metavar="NAME|FILE", shell_complete=_submissi
 
 
 def _settings(**given: Any) -> "Settings":
-    from mai_harness.backends import TimingPlan
+    from mai_harness.backends import parse
     from mai_harness.pipeline import Settings
+    from mai_harness.timing import TimingPlan
 
     data: Path | None = given["data"]
     if data is not None and not data.is_dir():
         raise click.UsageError(f"--data {data} is not a folder")
-    plan = TimingPlan(warmup=given.get("warmup", 5), runs=given.get("runs", 30), threads=given.get("threads", 1))
+    timing = {key: given[key] for key in ("warmup", "runs", "threads") if key in given}
+    chosen: dict[str, Any] = {key: given[key] for key in ("shave", "formula", "metrics", "jobs") if key in given}
+    if "backends" in given:
+        chosen["backends"] = tuple(map(parse, dict.fromkeys(given["backends"])))
     return Settings(
         submissions=given["submissions"].absolute(),
         out=given["out"].absolute(),
         data=None if data is None else data.absolute(),
         timeout_s=given["stage_timeout"],
-        shave=given.get("shave", 0),
-        backend=given.get("backend", "cpu"),
-        plan=plan,
+        plan=TimingPlan(**timing),
         without=_known_rewrites(given.get("without", ())),
+        **chosen,
     )
 
 
@@ -197,7 +212,13 @@ def cli() -> None:
 @_COMMON
 @_WITHOUT
 @_SHAVE
+@_METRICS
 @_TIMING
+@click.option("--formula", default="mai2021", show_default=True, help="Of the challenge's score, which ranks.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), default=min(2, os.cpu_count() or 1), show_default=True,
+    help="Submissions at once; each is timed alone.",
+)  # fmt: skip
 def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Evaluate all submissions, or those of NAMES, and write the leaderboard.
 
@@ -281,11 +302,12 @@ def _studies(out: Path) -> "list[StudyResults]":
 
 
 def _board(results: "Results") -> str:
-    from mai_harness.render import COLUMNS, ranked
+    from mai_harness.render import board_columns, ranked
 
     finished, failed = ranked(results)
-    heads = ["#", "submission", *(c.terminal for c in COLUMNS if c.terminal)]
-    rows = [[str(i), e.name, *(c.text(e) for c in COLUMNS if c.terminal)] for i, e in enumerate(finished, 1)]
+    columns = [column for column in board_columns(results) if column.terminal]
+    heads = ["#", "submission", *(column.terminal for column in columns)]
+    rows = [[str(i), e.name, *(c.text(e) for c in columns)] for i, e in enumerate(finished, 1)]
     text = _table(heads, rows)
     for e in finished:
         text += "".join(f"\n{e.name}: {f.severity}: {f.id}: {f.evidence}" for f in e.findings if f.severity != "info")
@@ -456,6 +478,7 @@ def _rule_line(rule: "RuleResult") -> str:
 @_COMMON
 @_WITHOUT
 @_SHAVE
+@_METRICS
 def score(target: str, as_json: bool, **given: Any) -> None:
     """Score a submission or a file: PSNR and SSIM in RGB, raw INT8 bytes, dequantised and FP32."""
     from mai_harness import pipeline
@@ -482,33 +505,78 @@ def _figure(value: float | None) -> str:
 
 @cli.command()
 @_TARGET
+@click.argument("other", metavar="[NAME|FILE]", required=False, shell_complete=_submission_names)
 @_COMMON
 @_WITHOUT
 @_TIMING
-def bench(target: str, as_json: bool, **given: Any) -> None:
-    """Time a submission or a file on one frame of 360x640, INT8 and FP32."""
+def bench(target: str, other: str | None, as_json: bool, **given: Any) -> None:
+    """Time a submission or a file on one frame of 360x640, or two against each other.
+
+    Of one, every backend tells its latency and its layers. Two take turns in one run, and the first backend tells the
+    ratio of their latencies with its 95 % confidence interval.
+    """
     from mai_harness import pipeline
 
     settings, submission = _find(_settings(**given), target)
+    if other is not None:
+        _bench_two(settings, submission, *_find(_settings(**given), other), as_json=as_json)
+        return
     with pipeline.locked(settings):
-        workshop, done = _ready(settings, submission)[:2]
-        workshop.discard(pipeline.owner_of(submission), "benchmark")
-        timed = pipeline.benchmark(workshop, submission, done)
-    reports = timed.latency
-    lines = [
-        f"{r.precision}: median {r.latency_ms:.2f} ms, p10 {r.quantile_ms(1):.2f}, p90 {r.quantile_ms(9):.2f} "
-        f"({len(r.samples_ms)} runs after {len(r.warmup_ms)}, {r.threads} threads, {r.backend}: {r.device})"
-        for r in reports
-    ]
+        ready = _ready(settings, submission)
+        timed = []
+        for choice in settings.backends:
+            pipeline.forget_timing(ready.workshop, submission, choice)
+            timed.append(pipeline.benchmark(ready.workshop, submission, ready.converted, choice, ready.prepared))
+    reports = [report for each in timed for report in each.measured.reports]
+    lines = [line for report in reports for line in _latency_lines(report)]
+    lines += [f"refused: {reason}" for each in timed for reason in each.measured.refusals]
     lines += [
-        f"{g.rewrite}: {g.latency_ms:.2f} ms with it, {g.without_ms:.2f} without, in turns: {g.ratio:.3f} times"
-        for g in timed.gains
+        f"{g.backend}, {g.rewrite}: {g.latency_ms:.2f} ms with it, {g.without_ms:.2f} without: {g.ratio:.3f} times"
+        for each in timed
+        for g in each.gains
     ]
-    medians = {r.precision: r.latency_ms for r in reports}
     value = {
-        "name": submission.name, "backend": settings.backend, "latency_ms": medians["int8"],
-        "latency_fp32_ms": medians.get("fp32"), "reports": reports, "gains": timed.gains,
+        "name": submission.name, "latency_ms": reports[0].latency_ms,
+        "latency_fp32_ms": next((r.latency_ms for r in timed[0].measured.reports if r.precision == "fp32"), None),
+        "runtime": [each.measured for each in timed], "gains": [gain for each in timed for gain in each.gains],
     }  # fmt: skip
+    _answer(as_json, value, "\n".join(lines))
+
+
+def _latency_lines(report: "LatencyReport") -> list[str]:
+    threads = f", {report.threads} threads" if report.threads else ""
+    lines = [f"{report.backend} {report.precision}: {_latency(report)} ({report.device}{threads})"]
+    if report.ratio:
+        lines.append(f"    {_ratio(report.ratio)} times the reference model, ABPN in INT8")
+    lines += [f"    {layer.ms:9.3f} ms  {layer.name}  [{layer.place}] {layer.rule}".rstrip() for layer in report.layers]
+    return lines
+
+
+def _latency(report: "LatencyReport") -> str:
+    if report.estimate_ms is not None:
+        apart = f", of which {report.by_rule_ms:.2f} by a rule of ours" if report.by_rule_ms else ""
+        return f"estimate {report.estimate_ms:.2f} ms{apart}"
+    spread = f"p10 {report.quantile_ms(1):.2f}, p90 {report.quantile_ms(9):.2f}"
+    return f"median {report.latency_ms:.2f} ms, {spread}, {len(report.samples_ms)} runs after {len(report.warmup_ms)}"
+
+
+def _ratio(ratio: "Ratio") -> str:
+    noisy = f", uncertain by {100 * ratio.uncertainty:.1f} %" if ratio.rounds else ""
+    return f"{ratio.value:.4f} [{ratio.low:.4f}, {ratio.high:.4f}]{noisy}"
+
+
+def _bench_two(settings: "Settings", a: "Submission", others: "Settings", b: "Submission", *, as_json: bool) -> None:
+    from mai_harness import pipeline
+
+    with pipeline.locked(settings):
+        first = _ready(settings, a)
+        with nullcontext() if others.out == settings.out else pipeline.locked(others):
+            second = _ready(others, b)
+            files = first.converted.files.static, second.converted.files.static
+            report = pipeline.compare(first.workshop, files, settings.backends[0], first.prepared)
+    lines = [f"{name}: {_latency(each)}" for name, each in zip((a.name, b.name), report.reports, strict=True)]
+    lines.append(f"{a.name} / {b.name}: {_ratio(report.ratio)} ({report.reports[0].device})")
+    value = {"names": [a.name, b.name], "ratio": report.ratio, "reports": report.reports}
     _answer(as_json, value, "\n".join(lines))
 
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from mai_harness.backends import TimingPlan, find
-from mai_harness.records import Gain, LatencyReport, Model, Record
+from mai_harness.backends import Choice, find
+from mai_harness.records import BackendReport, Gain, Model, Record
+from mai_harness.timing import TimingPlan
 
 
 class BenchmarkRequest(Record, frozen=True):
@@ -11,15 +12,15 @@ class BenchmarkRequest(Record, frozen=True):
 
     model: Model
     without: dict[str, str]  #: rewrite of the graph -> the INT8 model without it
-    backend: str
+    choice: Choice
     plan: TimingPlan
-    device: str  #: what the backend ran on; a result of another device is not reused
+    device: str  #: what the backend runs on; a result of another device is not reused
 
 
 class BenchmarkReport(Record, frozen=True):
-    """Latency of the INT8 model and, where there is one, of its float twin; what each rewrite gained."""
+    """Latency on the backend; what each rewrite gained there."""
 
-    latency: tuple[LatencyReport, ...]
+    measured: BackendReport
     gains: tuple[Gain, ...]
 
 
@@ -29,15 +30,14 @@ def benchmark(request: BenchmarkRequest, _folder: Path) -> BenchmarkReport:
     Raises:
         HarnessError: the backend cannot run here, or not this model.
     """
-    backend = find(request.backend)
-    reports = [backend.measure(request.model.static, "int8", request.plan)]
-    if request.model.float32:
-        reports.append(backend.measure(request.model.float32, "fp32", request.plan))
+    backend = find(request.choice.name)
+    measured = backend.measure(request.choice, request.model, request.plan)
     gains: list[Gain] = []
     if request.without:
-        with_all, *without = backend.compare([request.model.static, *request.without.values()], request.plan)
+        files = [request.model.static, *request.without.values()]
+        with_all, *without = backend.compare(request.choice, files, request.plan)
         gains = [
-            Gain(rewrite=id_, latency_ms=with_all, without_ms=each)
+            Gain(backend=measured.backend, rewrite=id_, latency_ms=with_all.latency_ms, without_ms=each.latency_ms)
             for id_, each in zip(request.without, without, strict=True)
         ]
-    return BenchmarkReport(latency=tuple(reports), gains=tuple(gains))
+    return BenchmarkReport(measured=measured, gains=tuple(gains))

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from mai_harness.metrics import GAP_LIMIT_DB
 from mai_harness.records import Evaluation, Finding
+from mai_harness.timing import NOISE, is_noisy
 
 DROP_DB = 0.3  # FP32 less dequantised INT8: ABPN loses 0.07 to 0.13 by quantisation (arXiv 2105.09750, tables 4 and 5)
-SPREAD = 1.25  # p90 / p10 of a timing that can be trusted
 
 
 def diagnose(evaluation: Evaluation) -> tuple[Finding, ...]:
@@ -93,17 +93,19 @@ def size_is_fixed(evaluation: Evaluation) -> Finding | None:
 
 
 def timing_is_noisy(evaluation: Evaluation) -> Finding | None:
-    """The machine was too busy for the runtime to mean much."""
-    noisy = [r for r in evaluation.latency if len(r.samples_ms) > 1 and r.quantile_ms(9) > SPREAD * r.quantile_ms(1)]
-    if not noisy:
+    """The machine was too busy for the runtime to rank."""
+    report = evaluation.headline
+    if report is None or report.ratio is None or not is_noisy(report):
         return None
-    spread = "; ".join(f"{r.precision} p10 {r.quantile_ms(1):.1f} ms, p90 {r.quantile_ms(9):.1f} ms" for r in noisy)
+    ratio = report.ratio
     return Finding(
         id="noisy-timing",
-        severity="info",
-        evidence=f"{spread}: more than {SPREAD:g} times apart.",
-        explanation="Other work ran beside the timing, so its median is uncertain.",
-        remedy=f"Time it again on a quiet machine: mai-harness bench {evaluation.name}",
+        severity="warning",
+        evidence=f"The ratio to the reference model is {ratio.value:.3f}, between {ratio.low:.3f} and {ratio.high:.3f} "
+        f"(95 %, {ratio.rounds} rounds, {ratio.outliers} outliers): uncertain by {100 * ratio.uncertainty:.1f} %, more "
+        f"than {100 * NOISE:g} %.",
+        explanation="Other work ran beside the timing, so this runtime is uncertain and does not rank.",
+        remedy=f"On a quiet machine run again: mai-harness evaluate {evaluation.name}. Noisy timings are not kept.",
     )
 
 

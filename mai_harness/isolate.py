@@ -25,6 +25,7 @@ LOG = "log.txt"
 REPLY = "reply.json"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 R = TypeVar("R", bound=Record)
+_running: "set[subprocess.Popen[bytes]]" = set()
 
 
 class Reply(Record, frozen=True):
@@ -99,6 +100,7 @@ def _run_child(
             env=_environment(gpu),
             start_new_session=True,
         )
+        _running.add(child)
         try:
             if on_line and child.stdout:
                 _relay(child.stdout, on_line)
@@ -109,6 +111,13 @@ def _run_child(
             raise StageFailed(reason, "timeout") from None
         finally:
             _kill_group(child)
+            _running.discard(child)
+
+
+def kill_children() -> None:
+    """End every stage that other threads wait for; each of them fails."""
+    for child in list(_running):
+        _kill_group(child)
 
 
 def _environment(gpu: bool) -> dict[str, str]:

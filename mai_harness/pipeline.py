@@ -9,40 +9,45 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from mai_harness import __version__
-from mai_harness.backends import TimingPlan
+from mai_harness.backends import Choice, find
 from mai_harness.bench_loader import LoaderReport, LoaderRequest
 from mai_harness.benchmark import BenchmarkReport, BenchmarkRequest
 from mai_harness.calibrate import CALIBRATED_FILE, FLOAT_FILE, CalibrateRequest, NetworkKind
+from mai_harness.challenge import with_scores
 from mai_harness.check import CheckRequest
+from mai_harness.compare import CompareReport, CompareRequest
 from mai_harness.datasets import Dataset, training_images
 from mai_harness.decode import DecodeRequest, ImageFile
 from mai_harness.diagnose import diagnose
 from mai_harness.discover import LEARNED_FILE, discover, named
 from mai_harness.errors import DataNotFound, HarnessError, InvalidSubmission, StageFailed
 from mai_harness.export import ONNX_FILE, ExportRequest
-from mai_harness.isolate import run_isolated, stored_reply, unpack
+from mai_harness.isolate import kill_children, run_isolated, stored_reply, unpack
 from mai_harness.machine import describe, versions
-from mai_harness.metrics import FIGURES
+from mai_harness.metrics import FIGURES, Library
 from mai_harness.patches import Decoded
 from mai_harness.prepare import Prepared
 from mai_harness.qat import QatReport, QatRequest
 from mai_harness.quantise import DYNAMIC_FILE, MENDED_FILE, STATIC_FILE, QuantiseRequest, without
 from mai_harness.records import (
+    BackendReport,
     CalibrateReport,
     CheckReport,
     Evaluation,
     ExportReport,
     Failure,
+    Gain,
     Model,
     QuantiseReport,
     Record,
@@ -65,14 +70,16 @@ from mai_harness.study import (
     find_study,
     judged,
 )
+from mai_harness.timing import TimingPlan, is_noisy
 from mai_harness.train import WEIGHTS_FILE, TrainReport, TrainRequest
 from mai_harness.upscale import UpscaleRequest
 
 R = TypeVar("R", bound=Record)
 Tell = Callable[[str], None]
 CARD_FILE = "weights.json"
+TRIES = 3  # of a timing that comes out too noisy to rank
 # Modules without influence on a stage's result: a change there leaves stored results valid.
-PRESENTATION = {"__main__", "diagnose", "download", "pipeline", "render", "scaffold", "storage", "study"}
+PRESENTATION = {"__main__", "challenge", "diagnose", "download", "pipeline", "render", "scaffold", "storage", "study"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +91,11 @@ class Settings:
     data: Path | None = None  #: DIV2K, or a folder of images or image pairs; the embedded photographs by default
     timeout_s: float = 600.0  #: of each stage but training
     shave: int = 0  #: border pixels left out of the scores
-    backend: str = "cpu"
+    metrics: Library = "opencv"  #: that computes PSNR and SSIM
+    backends: tuple[Choice, ...] = (Choice(name="cpu"), Choice(name="npu"))  #: the first ranks
     plan: TimingPlan = field(default_factory=TimingPlan)
+    formula: str = "mai2021"  #: of ``challenge.FORMULAS``
+    jobs: int = 1  #: submissions at once, but for timing, which has the machine to itself
     without: tuple[str, ...] = ()  #: rewrites of the graph to leave out
 
     @property
@@ -476,7 +486,9 @@ def score(
     owner = owner_of(submission)
     to_upscale = UpscaleRequest(model=converted.files, images=prepared.images)
     folder = workshop.folder(owner, "upscale", to_upscale)
-    to_score = ScoreRequest(upscaled=str(folder), dataset=dataset, shave=workshop.settings.shave)
+    to_score = ScoreRequest(
+        upscaled=str(folder), dataset=dataset, shave=workshop.settings.shave, metrics=workshop.settings.metrics
+    )
     report = workshop.finished(owner, "score", to_score, ScoreReport)
     if report is None:
         workshop.run(owner, "upscale", to_upscale, UpscaleReport)
@@ -485,21 +497,57 @@ def score(
     return report
 
 
-def benchmark(workshop: Workshop, submission: Submission, converted: Converted) -> BenchmarkReport:
-    """Latency of the INT8 model and its float twin.
+def benchmark(
+    workshop: Workshop, submission: Submission, converted: Converted, choice: Choice, prepared: Prepared
+) -> BenchmarkReport:
+    """Latency of the INT8 model, and of its float twin, on one backend.
 
     Raises:
-        StageFailed: the model or the backend does not run.
+        StageFailed: the backend does not run this model.
+        HarnessError: the backend cannot run here.
     """
-    settings = workshop.settings
     request = BenchmarkRequest(
         model=converted.files,
         without=converted.without,
-        backend=settings.backend,
-        plan=settings.plan,
-        device=describe(),
+        choice=choice,
+        plan=_plan(workshop, prepared),
+        device=find(choice.name).device(choice),
     )
-    return workshop.run(owner_of(submission), "benchmark", request, BenchmarkReport)
+    owner = _on_backend(submission, choice)
+    for _ in range(TRIES):
+        report = workshop.run(owner, "benchmark", request, BenchmarkReport)
+        if not is_noisy(report.measured.reports[0]):
+            break
+        workshop.discard(owner, "benchmark")  # so that the next try, or the next run, times again
+    return report
+
+
+def forget_timing(workshop: Workshop, submission: Submission, choice: Choice) -> None:
+    """Have the next :func:`benchmark` measure anew."""
+    workshop.discard(_on_backend(submission, choice), "benchmark")
+
+
+def compare(workshop: Workshop, paths: tuple[str, str], choice: Choice, prepared: Prepared) -> CompareReport:
+    """Two TFLite files against each other; timed anew each time.
+
+    Raises:
+        StageFailed: the backend does not run a file.
+        HarnessError: the backend cannot run here.
+    """
+    plan, owner = _plan(workshop, prepared), Owner("compare", "")
+    workshop.discard(owner, "compare")
+    request = CompareRequest(paths=paths, choice=choice, plan=plan, device=find(choice.name).device(choice))
+    return workshop.run(owner, "compare", request, CompareReport)
+
+
+def _on_backend(submission: Submission, choice: Choice) -> Owner:
+    """Of its own for each backend, so that none discards another's timings."""
+    owner = owner_of(submission)
+    return Owner(f"{owner.folder}.on-{work_name(str(choice))}", owner.fingerprint)
+
+
+def _plan(workshop: Workshop, prepared: Prepared) -> TimingPlan:
+    return msgspec.structs.replace(workshop.settings.plan, frame=prepared.calibration[0].path)
 
 
 # The whole
@@ -512,25 +560,50 @@ def evaluate(settings: Settings, dataset: Dataset, names: Sequence[str], tell: T
         tell: called with a line for a person when something starts.
 
     Raises:
-        HarnessError: there is no such submission, an image cannot be used, or another run is under way.
+        HarnessError: there is no such submission, an image cannot be used, a backend cannot run here, or another run
+            is under way.
     """
+    for choice in settings.backends:
+        find(choice.name).device(choice)  # told now, and not when all else is done
     submissions, rejections = discover(settings.submissions)
     if names:
         submissions = [named(name, submissions, rejections) for name in dict.fromkeys(names)]
         rejections = []
     with locked(settings):
         prepared = prepare(Workshop(settings, tell), dataset)
-        done = {}
-        for index, submission in enumerate(submissions, 1):
-            place = f"[{index}/{len(submissions)}]"
-            workshop = Workshop(settings, lambda line, place=place: tell(f"{place} {line}"))  # type: ignore[misc]
-            done[submission.name] = evaluate_one(workshop, submission, dataset, prepared)
-    done |= {r.name: _rejected(r) for r in rejections}
-    return Results(
+        runs = [
+            EvaluationRun(Workshop(settings, _placed(tell, index, len(submissions))), submission, prepared)
+            for index, submission in enumerate(submissions, 1)
+        ]
+        _each(settings.jobs, [partial(run.judge, dataset) for run in runs])
+        for run in runs:
+            run.time()
+    done = {run.submission.name: run.evaluation() for run in runs} | {r.name: _rejected(r) for r in rejections}
+    results = Results(
         schema_version=SCHEMA_VERSION,
+        formula=settings.formula,
         submissions=tuple(done[name] for name in sorted(done)),
         **_circumstances(dataset),
     )
+    return with_scores(results)
+
+
+def _placed(tell: Tell, index: int, count: int) -> Tell:
+    return lambda line: tell(f"[{index}/{count}] {line}")
+
+
+def _each(jobs: int, calls: Sequence[Callable[[], None]]) -> None:
+    """Call each, so many at once. Whatever ends this, no child goes on."""
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        for future in [pool.submit(call) for call in calls]:
+            future.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        kill_children()
+        raise
+    finally:
+        pool.shutdown()
 
 
 def _circumstances(dataset: Dataset) -> dict[str, Any]:
@@ -543,38 +616,64 @@ def _circumstances(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def evaluate_one(workshop: Workshop, submission: Submission, dataset: Dataset, prepared: Prepared) -> Evaluation:
-    """All stages on one submission, up to the first that fails; what was measured before it is kept."""
-    converted = Converted()
-    found: dict[str, Any] = {}
-    try:
-        convert(workshop, submission, prepared, converted)
-        found["check"] = check(workshop, submission, converted)
-        found["score"] = score(workshop, submission, converted, dataset, prepared)
-        timed = benchmark(workshop, submission, converted)
-        found["latency"], found["gains"] = timed.latency, timed.gains
-        _package(workshop.settings, submission, converted.files)
-    except StageFailed as error:
-        found["failure"] = Failure(stage=error.stage, kind=error.kind, reason=str(error))
-    evaluation = Evaluation(
-        name=submission.name,
-        title=submission.title,
-        kind=submission.kind,
-        authors=submission.authors,
-        description=submission.description,
-        fingerprint=submission.fingerprint,
-        export=converted.export,
-        calibrate=converted.calibrate,
-        quantise=converted.quantise,
-        **found,
-    )
-    return msgspec.structs.replace(evaluation, findings=diagnose(evaluation), summary=summary(evaluation))
+@dataclass
+class EvaluationRun:
+    """One submission on its way through the stages, up to the first that fails; what was measured before is kept."""
+
+    workshop: Workshop
+    submission: Submission
+    prepared: Prepared
+    converted: Converted = field(default_factory=Converted)
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def judge(self, dataset: Dataset) -> None:
+        """Convert, check and score: what may share the machine with other submissions."""
+        try:
+            convert(self.workshop, self.submission, self.prepared, self.converted)
+            self.found["check"] = check(self.workshop, self.submission, self.converted)
+            self.found["score"] = score(self.workshop, self.submission, self.converted, dataset, self.prepared)
+            _package(self.workshop.settings, self.submission, self.converted.files)
+        except StageFailed as error:
+            self.found["failure"] = Failure(stage=error.stage, kind=error.kind, reason=str(error))
+
+    def time(self) -> None:
+        """Time it on every backend. One that cannot costs only its own figures, unless it is the one that ranks."""
+        if "failure" in self.found:
+            return
+        for choice in self.workshop.settings.backends:
+            measured, gains = BackendReport(backend=str(choice), reports=()), tuple[Gain, ...]()
+            try:
+                timed = benchmark(self.workshop, self.submission, self.converted, choice, self.prepared)
+                measured, gains = timed.measured, timed.gains
+            except StageFailed as error:
+                measured = msgspec.structs.replace(measured, refusals=(str(error),))
+                if choice == self.workshop.settings.backends[0]:
+                    self.found["failure"] = Failure(stage=error.stage, kind=error.kind, reason=str(error))
+            self.found["runtime"] = (*self.found.get("runtime", ()), measured)
+            self.found["gains"] = (*self.found.get("gains", ()), *gains)
+
+    def evaluation(self) -> Evaluation:
+        """What is known now, with findings."""
+        evaluation = Evaluation(
+            name=self.submission.name,
+            title=self.submission.title,
+            kind=self.submission.kind,
+            authors=self.submission.authors,
+            description=self.submission.description,
+            fingerprint=self.submission.fingerprint,
+            export=self.converted.export,
+            calibrate=self.converted.calibrate,
+            quantise=self.converted.quantise,
+            **self.found,
+        )
+        return msgspec.structs.replace(evaluation, findings=diagnose(evaluation), summary=summary(evaluation))
 
 
 def summary(evaluation: Evaluation) -> dict[str, float | None]:
     """The figures that tables show: means of the scores, and median latencies in ms; ``None`` where not measured."""
     means = {f.key: evaluation.score.mean(f.key) if evaluation.score else None for f in FIGURES}
-    medians = {report.precision: report.latency_ms for report in evaluation.latency}
+    leading = [report for each in evaluation.runtime[:1] for report in each.reports]
+    medians = {report.precision: report.latency_ms for report in reversed(leading)}
     return {**means, "latency_ms": medians.get("int8"), "latency_fp32_ms": medians.get("fp32")}
 
 
@@ -590,17 +689,21 @@ def merged(results: Results, earlier: Results, settings: Settings) -> Results:
     if not _comparable(results, earlier):
         kept = []
     both = sorted([*results.submissions, *kept], key=lambda evaluation: evaluation.name)
-    return msgspec.structs.replace(results, submissions=tuple(both))
+    return with_scores(msgspec.structs.replace(results, submissions=tuple(both)))
 
 
 def _comparable(results: Results, earlier: Results) -> bool:
     if any(getattr(results, field) != getattr(earlier, field) for field in ("machine", "versions", "dataset")):
         return False
-    new, old = (
-        {(e.score.dataset_fingerprint, e.score.shave) for e in each.submissions if e.score}
-        for each in (results, earlier)
+    ways: tuple[Callable[[Evaluation], Any], ...] = (
+        lambda e: e.score and (e.score.dataset_fingerprint, e.score.shave),
+        lambda e: tuple(each.backend for each in e.runtime),
     )
-    return not (new and old) or new == old  # a run in which all failed says nothing against the others
+    for way in ways:
+        new, old = ({found for e in each.submissions if (found := way(e))} for each in (results, earlier))
+        if new and old and new != old:  # a run in which all failed says nothing against the others
+            return False
+    return True
 
 
 def _rejected(rejection: Rejection) -> Evaluation:
@@ -718,7 +821,8 @@ def _measure(
         with _noted(failures, "runtime"):
             found["facts"] = check(workshop, *timed).facts
             alone = Converted(model=msgspec.structs.replace(timed[1].files, float32=None))
-            found["latency"] = benchmark(workshop, timed[0], alone).latency[0]
+            choice = workshop.settings.backends[0]
+            found["latency"] = benchmark(workshop, timed[0], alone, choice, prepared).measured.reports[0]
 
 
 def _recorded(network: Submission) -> Training | None:

@@ -289,29 +289,77 @@ class ScoreReport(Record, frozen=True):
         return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
-class LatencyReport(Record, frozen=True):
-    """Single-stream latency of one file; every timed run is kept, warm-up apart."""
+class Ratio(Record, frozen=True):
+    """How two latencies that were sampled in turns compare: the median over the rounds of their quotients."""
 
-    backend: str
+    value: float
+    low: float  #: of the 95 % confidence interval of that median
+    high: float
+    rounds: int
+    outliers: int  #: rounds beyond Tukey's fences, 1.5 interquartile ranges outside the quartiles
+
+    @property
+    def uncertainty(self) -> float:
+        """Half the width of the confidence interval, as a share of the value."""
+        return (self.high - self.low) / 2 / self.value
+
+
+class Layer(Record, frozen=True):
+    """One operator of a network on one backend."""
+
+    name: str  #: operator and its index in the file, such as 'CONV_2D 3'
+    place: str  #: what ran it, such as 'XNNPACK', 'built-in kernel', 'NPU', 'CPU', 'GPU delegate'
+    ms: float
+    cycles: int | None = None
+    traffic_bytes: dict[str, int] = {}  #: to and from each memory
+    rule: str = ""  #: how ``ms`` was estimated, where the backend itself puts the operator at nothing
+
+
+class LatencyReport(Record, frozen=True):
+    """Single-stream latency of one file on one backend: samples, warm-up apart, or an estimate, and its layers."""
+
+    backend: str  #: as on the command line
     precision: Precision
     device: str
-    threads: int
-    warmup_ms: tuple[float, ...]
-    samples_ms: tuple[float, ...]
+    how: str  #: how the latency was obtained, in a sentence
+    threads: int | None = None
+    versions: dict[str, str] = {}  #: of what measured or estimated
+    warmup_ms: tuple[float, ...] = ()
+    samples_ms: tuple[float, ...] = ()
+    estimate_ms: float | None = None  #: in place of samples
+    traffic_bytes: dict[str, int] = {}  #: of one frame, to and from each memory
+    layers: tuple[Layer, ...] = ()
+    layers_how: str = ""
+    reference_ms: tuple[float, ...] = ()  #: the reference model's INT8 samples of the same rounds
+    ratio: Ratio | None = None  #: to the reference model
 
     @property
     def latency_ms(self) -> float:
-        """Median of the timed runs."""
-        return statistics.median(self.samples_ms)
+        """Median of the timed runs, or the estimate."""
+        return statistics.median(self.samples_ms) if self.estimate_ms is None else self.estimate_ms
+
+    @property
+    def by_rule_ms(self) -> float:
+        """The part of the estimate that the backend did not make itself: its layers with a rule."""
+        return sum(layer.ms for layer in self.layers if layer.rule)
 
     def quantile_ms(self, tenths: int) -> float:
         """The ``tenths``-th decile of the timed runs, 1 to 9."""
         return statistics.quantiles(self.samples_ms, n=10, method="inclusive")[tenths - 1]
 
 
+class BackendReport(Record, frozen=True):
+    """What one backend made of one submission; ``reports`` begins with the one that ranks."""
+
+    backend: str
+    reports: tuple[LatencyReport, ...]
+    refusals: tuple[str, ...] = ()  #: what would not run there, each with its reason
+
+
 class Gain(Record, frozen=True):
     """What a rewrite of the graph gained: medians of the INT8 model with it and without it, timed in turns."""
 
+    backend: str
     rewrite: str  #: its id, or several joined by ' and '
     latency_ms: float
     without_ms: float
@@ -320,6 +368,18 @@ class Gain(Record, frozen=True):
     def ratio(self) -> float:
         """Latency with the rewrite over latency without it."""
         return self.latency_ms / self.without_ms
+
+
+class ChallengeScore(Record, frozen=True):
+    """The challenge's score and its inputs, or why there is none."""
+
+    formula: str
+    backend: str
+    psnr_db: float  #: INT8 raw
+    runtime_ms: float | None = None
+    runtime_from: str = ""  #: how the runtime follows from the measurement
+    value: float | None = None
+    refusal: str = ""
 
 
 class Finding(Record, frozen=True):
@@ -354,11 +414,17 @@ class Evaluation(Record, frozen=True):
     quantise: QuantiseReport | None = None
     check: CheckReport | None = None
     score: ScoreReport | None = None
-    latency: tuple[LatencyReport, ...] = ()
+    runtime: tuple[BackendReport, ...] = ()  #: the first ranks
+    challenge: ChallengeScore | None = None
     gains: tuple[Gain, ...] = ()
     findings: tuple[Finding, ...] = ()
     failure: Failure | None = None
     summary: dict[str, float | None] = {}  #: derived: mean scores by ``metrics.FIGURES``, and ``latency_ms``
+
+    @property
+    def headline(self) -> LatencyReport | None:
+        """The INT8 latency that ranks: the first of the first backend."""
+        return next((report for each in self.runtime[:1] for report in each.reports), None)
 
 
 class Circumstances(Record, frozen=True):
@@ -375,4 +441,5 @@ class Circumstances(Record, frozen=True):
 class Results(Circumstances, frozen=True):
     """``results.json``: one evaluation per entry of ``submissions/``, failed ones included."""
 
+    formula: str  #: of ``challenge.FORMULAS``, by which the board ranks
     submissions: tuple[Evaluation, ...]

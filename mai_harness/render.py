@@ -14,9 +14,11 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import jinja2
 
+from mai_harness.challenge import FORMULAS
 from mai_harness.metrics import FIGURES, GAP_LIMIT_DB, Figure
 from mai_harness.records import Evaluation, LatencyReport, Reading, Results, ScoreReport
 from mai_harness.study import StudyResults, StudyRow
+from mai_harness.timing import is_noisy
 
 MISSING = "–"
 APART_DB = 0.05  #: a dequantised PSNR that is further from the raw one is shown beside it
@@ -75,9 +77,10 @@ def number(value: float | None, form: str) -> str:
     return format(value, form).replace("-", "\N{MINUS SIGN}")
 
 
-def headline(evaluation: Evaluation, precision: str) -> LatencyReport | None:
-    """The latency that the board shows: the evaluation's first report of that precision."""
-    return next((r for r in evaluation.latency if r.precision == precision and r.samples_ms), None)
+def headline(evaluation: Evaluation, precision: str, backend: str | None = None) -> LatencyReport | None:
+    """The latency that the board shows: the first report of that precision by that backend, or by the first."""
+    chosen = [each for each in evaluation.runtime if backend in (None, each.backend)][:1]
+    return next((r for each in chosen for r in each.reports if r.precision == precision), None)
 
 
 def _mean(metric: str) -> Value:
@@ -92,12 +95,43 @@ def _difference(left: Value, right: Value) -> Value:
     return value
 
 
-def _runtime(precision: str) -> Value:
+def _runtime(precision: str, backend: str | None = None) -> Value:
     def value(evaluation: Evaluation) -> float | None:
-        report = headline(evaluation, precision)
+        report = headline(evaluation, precision, backend)
         return None if report is None else report.latency_ms
 
     return value
+
+
+def _runtime_note(backend: str | None = None) -> Callable[[Evaluation], Note]:
+    def note(evaluation: Evaluation) -> Note:
+        report = headline(evaluation, "int8", backend)
+        if report is None or report.estimate_ms is None:
+            return Note()
+        return Note(f"estimate, {number(report.by_rule_ms, '.1f')} by rule" if report.by_rule_ms else "estimate")
+
+    return note
+
+
+def _ratio(evaluation: Evaluation) -> float | None:
+    report = headline(evaluation, "int8")
+    return None if report is None or report.ratio is None else report.ratio.value
+
+
+def _ratio_note(evaluation: Evaluation) -> Note:
+    report = headline(evaluation, "int8")
+    if report is None or report.ratio is None:
+        return Note()
+    return Note(f"± {100 * report.ratio.uncertainty:.1f} %", alert=is_noisy(report))
+
+
+def _score(evaluation: Evaluation) -> float | None:
+    return None if evaluation.challenge is None else evaluation.challenge.value
+
+
+def _score_note(evaluation: Evaluation) -> Note:
+    refused = evaluation.challenge is not None and evaluation.challenge.refusal
+    return Note("too noisy", alert=True) if refused else Note()
 
 
 def _fact(field: str, divisor: float) -> Value:
@@ -142,9 +176,14 @@ _GAP = _difference(_DEQUANTISED, _RAW)
 # The front page, the entry pages and the terminal all follow this table: a new figure is one row.
 COLUMNS: tuple[Column[Evaluation], ...] = (
     Column(
+        id="score", group="Challenge", heading="Score", unit="", value=_score, form=",.5g", direction="higher",
+        terminal="score", note=_score_note,
+        meaning="The challenge's score of INT8 raw PSNR and runtime. Ranks the board.",
+    ),
+    Column(
         id="psnr_raw", group="Fidelity", heading="INT8 raw", unit="dB", value=_RAW, form="z.2f", direction="higher",
         terminal="INT8 raw dB",
-        meaning="Mean RGB PSNR of the INT8 model, its output bytes taken as pixels. Ranks the board.",
+        meaning="Mean RGB PSNR of the INT8 model, its output bytes taken as pixels.",
     ),
     Column(
         id="ssim_raw", group="Fidelity", heading="SSIM raw", unit="", value=_mean("ssim_raw"), form="z.4f",
@@ -173,8 +212,14 @@ COLUMNS: tuple[Column[Evaluation], ...] = (
     ),
     Column(
         id="runtime_int8", group="Runtime", heading="INT8", unit="ms", value=_runtime("int8"), form="z.1f",
-        direction="lower", terminal="INT8 ms",
-        meaning="Median time of one frame, 360 × 640 to 1080 × 1920, INT8.",
+        direction="lower", terminal="INT8 ms", note=_runtime_note(),
+        meaning="Time of one frame, 360 × 640 to 1080 × 1920, INT8: median, or an estimate where it says so.",
+    ),
+    Column(
+        id="ratio", group="Runtime", heading="Ratio", unit="×", value=_ratio, form=".3f", direction="lower",
+        terminal="ratio", note=_ratio_note,
+        meaning="INT8 time over that of the reference model, ABPN in INT8, timed in turns: median over the rounds, and "
+        "half its 95 % confidence interval. A machine that was busy shifts both, so this is what ranks.",
     ),
     Column(
         id="runtime_fp32", group="Runtime", heading="FP32", unit="ms", value=_runtime("fp32"), form="z.1f",
@@ -207,6 +252,27 @@ COLUMNS: tuple[Column[Evaluation], ...] = (
 )  # fmt: skip
 
 _BY_ID = {column.id: column for column in COLUMNS}
+
+
+def board_columns(results: Results) -> tuple[Column[Evaluation], ...]:
+    """``COLUMNS``, and behind their runtimes those of the other backends that these results have."""
+    backends = dict.fromkeys(each.backend for e in results.submissions for each in e.runtime[1:])
+    last = max(i for i, column in enumerate(COLUMNS) if column.group == "Runtime") + 1
+    return (*COLUMNS[:last], *map(_backend_column, backends), *COLUMNS[last:])
+
+
+def _backend_column(backend: str) -> Column[Evaluation]:
+    return Column(
+        id=f"runtime_on_{_slug(backend)}", group="Runtime", heading=backend, unit="ms", form="z.1f", direction="lower",
+        value=_runtime("int8", backend), note=_runtime_note(backend), terminal=f"{backend} ms",
+        meaning=f"INT8 time of the same frame by the backend {backend}.",
+    )  # fmt: skip
+
+
+def _slug(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", name) else _hashed(name).replace(".", "-")
+
+
 _READINGS: dict[Reading, str] = {
     "raw": "INT8 raw",
     "dequantised": "INT8 dequantised",
@@ -223,15 +289,15 @@ def _figures(evaluation: Evaluation) -> list[Figure]:
 
 
 def ranked(results: Results) -> tuple[list[Evaluation], list[Evaluation]]:
-    """Evaluations by INT8 raw PSNR, best first, unscored last; and those that failed, by name."""
+    """Evaluations by the challenge's score, best first, without one last; and those that failed, by name."""
     finished = [e for e in results.submissions if e.failure is None]
     failed = [e for e in results.submissions if e.failure is not None]
     return sorted(finished, key=_rank_key), sorted(failed, key=lambda e: e.name)
 
 
 def _rank_key(evaluation: Evaluation) -> tuple[bool, float, str]:
-    psnr = _RAW(evaluation)
-    return (psnr is None, -(psnr or 0.0), evaluation.name)
+    score = _score(evaluation)
+    return (score is None, -(score or 0.0), evaluation.name)
 
 
 @dataclass(frozen=True)
@@ -257,11 +323,12 @@ def render(results: Results, studies: Sequence[StudyResults] = ()) -> dict[PureP
     """
     environment = _environment()
     rows, failed = _rows(results)
+    columns = board_columns(results)
     shared: dict[str, Any] = {
-        "results": results, "columns": COLUMNS, "groups": _groups(COLUMNS), "column": _BY_ID,
-        "script_hash": _script_hash(environment),
+        "results": results, "columns": columns, "groups": _groups(columns), "column": _BY_ID,
+        "formula": FORMULAS[results.formula], "script_hash": _script_hash(environment),
     }  # fmt: skip
-    front = {**_front(rows, failed), "studies": _by_slug(studies)}
+    front = {**_front(rows, failed, columns), "studies": _by_slug(studies)}
     pages = {PurePosixPath("index.html"): environment.get_template("index.html").render(front, **shared)}
     entry = environment.get_template("entry.html")
     for row in rows + failed:
@@ -277,7 +344,7 @@ def _script_hash(environment: jinja2.Environment) -> str:
 
 def _rows(results: Results) -> tuple[list[Row], list[Row]]:
     finished, failed = ranked(results)
-    values = [_RAW(e) for e in finished]
+    values = [_score(e) for e in finished]
     slugs = _slugs(e.name for e in finished + failed)
     rows = [
         Row(e, next(slugs), None if v is None else 1 + sum(u is not None and u > v for u in values))
@@ -286,20 +353,20 @@ def _rows(results: Results) -> tuple[list[Row], list[Row]]:
     return rows, [Row(e, next(slugs), None) for e in failed]
 
 
-def _front(rows: list[Row], failed: list[Row]) -> dict[str, Any]:
+def _front(rows: list[Row], failed: list[Row], columns: Iterable[Column[Evaluation]]) -> dict[str, Any]:
     evaluations = [row.evaluation for row in rows]
     cases = [row for severity in ("error", "warning") for row in rows + failed if row.worst == severity]
     plotted = [row for row in rows if _point(row.evaluation)]
     return {
         "rows": rows, "failed": failed, "cases": cases,
-        "best": {column.id: column.best(evaluations) for column in COLUMNS},
+        "best": {column.id: column.best(evaluations) for column in columns},
         "plots": [_plot(plotted, *size) for size in (("wide", 1100, 460), ("narrow", 380, 400))] if plotted else [],
         "unplotted": [row for row in rows if row not in plotted],
         "front": [plotted[i] for i in _front_indices([_point(row.evaluation) for row in plotted])],
         "scale": _psnr_scale([row.evaluation for row in cases]),
         "score_conditions": _score_conditions(e.score for e in evaluations if e.score),
         "latency_conditions": _latency_conditions(
-            report for e in evaluations for precision in ("int8", "fp32") if (report := headline(e, precision))
+            report for e in evaluations for each in e.runtime for report in each.reports[:1]
         ),
     }  # fmt: skip
 
@@ -317,9 +384,15 @@ def _score_conditions(scores: Iterable[ScoreReport]) -> list[dict[str, Any]]:
     return [dict(zip(("dataset", "images", "shave", "exact"), key, strict=True)) for key in found]
 
 
-def _latency_conditions(reports: Iterable[LatencyReport]) -> list[dict[str, Any]]:
-    found = {(r.backend, r.device, r.threads, len(r.samples_ms)): None for r in reports}
-    return [dict(zip(("backend", "device", "threads", "runs"), key, strict=True)) for key in found]
+def _latency_conditions(reports: Iterable[LatencyReport]) -> dict[str, list[dict[str, Any]]]:
+    """By backend how runtimes were taken; where there is more than one way, they cannot be compared."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for report in reports:
+        way = {"device": report.device, "threads": report.threads, "how": report.how}
+        ways = found.setdefault(report.backend, [])
+        if way not in ways:
+            ways.append(way)
+    return found
 
 
 def _slugs(names: Iterable[str]) -> Iterator[str]:
@@ -501,7 +574,7 @@ def _moment(created: str) -> str:
 
 def _quantile(report: LatencyReport, tenths: int) -> float | None:
     if tenths == 5:
-        return report.latency_ms if report.samples_ms else None
+        return report.latency_ms
     return report.quantile_ms(tenths) if len(report.samples_ms) > 1 else None
 
 

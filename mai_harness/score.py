@@ -11,17 +11,18 @@ import numpy as np
 from mai_harness.datasets import Dataset, ImagePair, read_hr
 from mai_harness.errors import ModelContractError, StageFailed
 from mai_harness.isolate import stored_reply, unpack
-from mai_harness.metrics import FIGURES
+from mai_harness.metrics import FIGURES, Library
 from mai_harness.records import ImageScore, Reading, Record, ScoreReport, UpscaleReport
 from mai_harness.resize import Image
 
 
 class ScoreRequest(Record, frozen=True):
-    """Upscaled images, their HR images, and how many border pixels to leave out."""
+    """Upscaled images, their HR images, how many border pixels to leave out, and the library for metrics."""
 
     upscaled: str  #: the folder of the upscale stage
     dataset: Dataset
     shave: int = 0
+    metrics: Library = "opencv"  #: that computes the metrics
 
 
 def score(request: ScoreRequest, _folder: Path) -> ScoreReport:
@@ -61,7 +62,8 @@ def _score_image(job: tuple[ScoreRequest, UpscaleReport, int]) -> ImageScore:
             continue
         job_key = (figure.metric.title, str(path))
         if job_key not in computed:  # the same pixels under two readings
-            computed[job_key] = figure.metric.compute(_shaved(np.load(path), request.shave, pair), reference)
+            compute = figure.metric.implemented_by(request.metrics)
+            computed[job_key] = compute(_shaved(np.load(path), request.shave, pair), reference)
         value = computed[job_key]
         figures[figure.key] = value if math.isfinite(value) else None
     return ImageScore(name=pair.name, figures=figures)

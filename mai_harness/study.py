@@ -22,7 +22,8 @@ from mai_harness.records import (
 from mai_harness.storage import read_versioned
 
 # 1, 2026-11-25: the first.
-STUDY_SCHEMA_VERSION = 1
+# 2, 2026-11-25: the ratio of a latency to the reference model, and its layers.
+STUDY_SCHEMA_VERSION = 2
 
 # The plan: study.toml
 

@@ -8,7 +8,7 @@ from PIL import Image
 from mai_harness.datasets import find_dataset
 from mai_harness.errors import ModelContractError, StageFailed
 from mai_harness.isolate import Reply
-from mai_harness.metrics import psnr, psnr_y, ssim
+from mai_harness.metrics import Figure, Metric, psnr, psnr_y, ssim
 from mai_harness.records import UpscaleReport
 from mai_harness.score import ScoreRequest, score
 
@@ -54,6 +54,18 @@ def test_every_figure_is_that_of_its_metric(request_, images, tmp_path):
             "ssim_fp32": ssim(fp32, reference),
         }
     assert report.mean("psnr_raw_db") == np.mean([image.figures["psnr_raw_db"] for image in report.images])
+
+
+@pytest.mark.parametrize(("library", "value"), [("opencv", 1.0), ("scikit-image", 2.0)])
+def test_the_library_asked_for_computes(request_, tmp_path, monkeypatch, library, value):
+    metric = Metric("Name", lambda *_: 1.0, "", "z.1f", ("raw",), lambda *_: 2.0)
+    monkeypatch.setattr("mai_harness.score.FIGURES", (Figure("name_raw", metric, "raw"),))
+    report = score(msgspec.structs.replace(request_, metrics=library), tmp_path)
+    assert [image.figures for image in report.images] == [{"name_raw": value}] * len(SIZES)
+
+
+def test_opencv_computes_the_metrics_unless_asked_otherwise(request_):
+    assert request_.metrics == "opencv"
 
 
 def test_a_border_is_left_out(request_, images, tmp_path):

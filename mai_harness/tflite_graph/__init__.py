@@ -2,17 +2,20 @@
 
 from mai_harness.tflite_graph.edit import PIXEL_RANGE, with_dynamic_frame, with_ranges
 from mai_harness.tflite_graph.receptive_field import receptive_radius
+from mai_harness.tflite_graph.split import Alone, split
 from mai_harness.tflite_graph.view import Graph, Op, Tensor, read_graph
 from mai_harness.tflite_graph.work import facts
 
 __all__ = [
     "PIXEL_RANGE",
+    "Alone",
     "Graph",
     "Op",
     "Tensor",
     "facts",
     "read_graph",
     "receptive_radius",
+    "split",
     "with_dynamic_frame",
     "with_ranges",
 ]

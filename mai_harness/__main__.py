@@ -20,6 +20,7 @@ from mai_harness.errors import HarnessError, StageFailed
 
 if TYPE_CHECKING:
     from mai_harness.datasets import Dataset
+    from mai_harness.latency_study import LatencyResults
     from mai_harness.pipeline import Converted, Settings, Workshop
     from mai_harness.prepare import Prepared
     from mai_harness.qat import QatReport
@@ -32,6 +33,7 @@ NO = 1
 MISUSE = 2
 INTERRUPTED = 130
 DOWNLOAD_PARTS = ("valid", "train")
+LATENCY_PARTS = ("nodes", "forms", "networks")
 
 
 # What every command shares
@@ -274,12 +276,16 @@ def _earlier(out: Path) -> "Results | None":
 def _publish(results: "Results | None", out: Path) -> Path:
     """Write the pages of the board, if there is one, and of all studies; their folder."""
     from mai_harness.render import render, render_studies
+    from mai_harness.render.latency import render_latencies
     from mai_harness.storage import write_bytes
 
-    site, studies = (out / "site").resolve(), _studies(out)
-    board = {} if results is None else render(results, studies)
+    site, studies, latencies = (out / "site").resolve(), _studies(out), _latencies(out)
+    made = {} if results is None else render(results, studies, latencies=latencies is not None)
+    made |= render_studies(studies, board=bool(results))
+    if latencies is not None:
+        made |= render_latencies(latencies, board=bool(results))
     folders = ["studies"] if results is None else ["studies", "entries"]
-    pages = {site / path: text for path, text in (board | render_studies(studies, board=bool(board))).items()}
+    pages = {site / path: text for path, text in made.items()}
     for path, text in pages.items():
         write_bytes(path, text.encode())
     for stale in {path for folder in folders for path in (site / folder).glob("*.html")} - set(pages):
@@ -615,6 +621,93 @@ def _study_table(results: "StudyResults") -> str:
         for f in row.failures
     ]
     return _table(heads, rows) + "".join(failures)
+
+
+@cli.command()
+@click.argument("parts", nargs=-1, type=click.Choice(LATENCY_PARTS))
+@_COMMON
+@_TIMING
+def metanodes(parts: tuple[Any, ...], as_json: bool, **given: Any) -> None:
+    """Time single operators, forms of the residual, and published networks taken apart, and write a page.
+
+    The parts are nodes, forms and networks; by default all. Networks have random weights and take minutes each, once.
+    """
+    from mai_harness.latency_study import latency_results_path
+    from mai_harness.metanodes import metanodes as measure
+    from mai_harness.storage import write_results
+
+    settings = _settings(**given)
+    results = measure(settings, parts or LATENCY_PARTS, _told_data(settings), _tell)
+    results = _with_other_parts(results, settings.out)
+    path = latency_results_path(settings.out)
+    write_results(results, path)
+    page = _publish(_earlier(settings.out), settings.out) / "metanodes.html"
+    _answer(as_json, results, f"{_latency_tables(results)}\nResults: {path}\nPage: {page}")
+
+
+def _with_other_parts(results: "LatencyResults", out: Path) -> "LatencyResults":
+    """The parts that were not measured now, from an earlier run on the same machine, versions and backends."""
+    import msgspec
+
+    earlier = _latencies(out)
+    same = ("machine", "versions", "backends", "dataset")
+    if earlier is None or any(getattr(results, field) != getattr(earlier, field) for field in same):
+        return results
+    kept = {part: getattr(earlier, part) for part in LATENCY_PARTS if not getattr(results, part)}
+    return msgspec.structs.replace(results, **kept)
+
+
+def _latencies(out: Path) -> "LatencyResults | None":
+    from mai_harness.errors import ResultsUnreadable
+    from mai_harness.latency_study import latency_results_path, read_latency_results
+
+    path = latency_results_path(out)
+    if not path.exists():
+        return None
+    try:
+        return read_latency_results(path)
+    except ResultsUnreadable as error:
+        _tell(str(error))
+        return None
+
+
+def _latency_tables(results: "LatencyResults") -> str:
+    from mai_harness.render.latency import latency_tables
+
+    return "\n\n".join(f"{title}\n{_table(heads, rows)}" for title, heads, rows in latency_tables(results))
+
+
+@cli.command()
+@click.argument("name", default="abpn", shell_complete=_submission_names)
+@click.argument("other", default="fsrcnn", shell_complete=_submission_names)
+@_COMMON
+@_TIMING
+def bench_harness(name: str, other: str, as_json: bool, **given: Any) -> None:
+    """Tell how fast the harness itself is, on NAME, and with OTHER beside it.
+
+    The stages of an evaluation; scoring over what the interpreter and the metrics alone take; the metrics over
+    scikit-image's; two submissions at once over one after the other. Takes minutes.
+    """
+    import msgspec
+
+    from mai_harness.bench_harness import bench_harness as measure
+
+    settings, one = _find(_settings(**given), name)
+    report = measure(settings, (one, _find(settings, other)[1]), _told_data(settings), _tell)
+    lines = [f"{seconds:8.2f} s  {stage}" for stage, seconds in report.stages_s.items()]
+    conversions = ", ".join(f"{n:.1f} {how}" for how, n in report.conversions_per_minute.items())
+    lines += [
+        f"{sum(report.stages_s.values()):8.2f} s  {report.submission} in all, on {report.dataset}",
+        f"scoring on one thread: {report.scoring_s:.2f} s, interpreter and metrics alone {report.bare_s:.2f} s: "
+        f"{report.overhead:.3f} times",
+        f"PSNR and SSIM of a 2040x1356 pair: {1e3 * report.metrics_s['opencv']:.0f} ms, scikit-image's "
+        f"{1e3 * report.metrics_s['scikit-image']:.0f} ms: {report.metrics_ratio:.2f} times as fast",
+        f"conversions a minute: {conversions}",
+        f"{report.submission} and {report.other} up to their scores: at once {report.at_once_s:.1f} s, one after the "
+        f"other {report.one_after_the_other_s:.1f} s: {report.at_once_ratio:.3f} times",
+    ]
+    ratios = {key: getattr(report, key) for key in ("overhead", "metrics_ratio", "at_once_ratio")}
+    _answer(as_json, {**msgspec.structs.asdict(report), **ratios}, "\n".join([*lines, report.machine]))
 
 
 @cli.command()

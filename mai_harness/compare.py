@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mai_harness.backends import Choice, find
 from mai_harness.records import LatencyReport, Ratio, Record
-from mai_harness.timing import TimingPlan, ratio
+from mai_harness.timing import TimingPlan, compared
 
 
 class CompareRequest(Record, frozen=True):
@@ -24,13 +24,10 @@ class CompareReport(Record, frozen=True):
 
 
 def compare(request: CompareRequest, _folder: Path) -> CompareReport:
-    """Latencies in turns. Of estimates, which do not vary, the interval is a point.
+    """Latencies in turns, and their ratio.
 
     Raises:
         HarnessError: the backend cannot run here, or not these files.
     """
     a, b = find(request.choice.name).compare(request.choice, request.paths, request.plan)
-    if a.samples_ms and b.samples_ms:
-        return CompareReport(reports=(a, b), ratio=ratio(a.samples_ms, b.samples_ms))
-    value = a.latency_ms / b.latency_ms
-    return CompareReport(reports=(a, b), ratio=Ratio(value=value, low=value, high=value, rounds=0, outliers=0))
+    return CompareReport(reports=(a, b), ratio=compared(a, b))

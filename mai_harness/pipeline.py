@@ -92,6 +92,7 @@ class Settings:
     timeout_s: float = 600.0  #: of each stage but training
     shave: int = 0  #: border pixels left out of the scores
     metrics: Library = "opencv"  #: that computes PSNR and SSIM
+    scoring_threads: int | None = None  #: of the interpreter, and images scored at once; all cores by default
     backends: tuple[Choice, ...] = (Choice(name="cpu"), Choice(name="npu"))  #: the first ranks
     plan: TimingPlan = field(default_factory=TimingPlan)
     formula: str = "mai2021"  #: of ``challenge.FORMULAS``
@@ -121,7 +122,7 @@ class Workshop:
 
     def __init__(self, settings: Settings, tell: Tell) -> None:
         self.settings = settings
-        self._tell = tell
+        self.tell = tell
         self._code = _code_fingerprint()
 
     def run(
@@ -153,9 +154,9 @@ class Workshop:
         with _named_in_failures(stage):
             folder = self.folder(owner, stage, request)
             self.discard(owner, stage, keep=folder)
-            self._tell(f"{owner.folder}: {stage}")
+            self.tell(f"{owner.folder}: {stage}")
             call = f"mai_harness.{stage}:{stage}"
-            limit, on_line = (None, self._tell) if patient else (self.settings.timeout_s, None)
+            limit, on_line = (None, self.tell) if patient else (self.settings.timeout_s, None)
             return run_isolated(call, sent or request, folder, report, limit, on_line, gpu)
 
     def finished(self, owner: Owner, stage: str, request: Record, report: type[R]) -> R | None:
@@ -484,10 +485,16 @@ def score(
         StageFailed: a model does not run on an image.
     """
     owner = owner_of(submission)
-    to_upscale = UpscaleRequest(model=converted.files, images=prepared.images)
+    to_upscale = UpscaleRequest(
+        model=converted.files, images=prepared.images, threads=workshop.settings.scoring_threads
+    )
     folder = workshop.folder(owner, "upscale", to_upscale)
     to_score = ScoreRequest(
-        upscaled=str(folder), dataset=dataset, shave=workshop.settings.shave, metrics=workshop.settings.metrics
+        upscaled=str(folder),
+        dataset=dataset,
+        shave=workshop.settings.shave,
+        metrics=workshop.settings.metrics,
+        processes=workshop.settings.scoring_threads,
     )
     report = workshop.finished(owner, "score", to_score, ScoreReport)
     if report is None:
@@ -510,7 +517,7 @@ def benchmark(
         model=converted.files,
         without=converted.without,
         choice=choice,
-        plan=_plan(workshop, prepared),
+        plan=plan_for(workshop, prepared),
         device=find(choice.name).device(choice),
     )
     owner = _on_backend(submission, choice)
@@ -534,7 +541,7 @@ def compare(workshop: Workshop, paths: tuple[str, str], choice: Choice, prepared
         StageFailed: the backend does not run a file.
         HarnessError: the backend cannot run here.
     """
-    plan, owner = _plan(workshop, prepared), Owner("compare", "")
+    plan, owner = plan_for(workshop, prepared), Owner("compare", "")
     workshop.discard(owner, "compare")
     request = CompareRequest(paths=paths, choice=choice, plan=plan, device=find(choice.name).device(choice))
     return workshop.run(owner, "compare", request, CompareReport)
@@ -546,7 +553,8 @@ def _on_backend(submission: Submission, choice: Choice) -> Owner:
     return Owner(f"{owner.folder}.on-{work_name(str(choice))}", owner.fingerprint)
 
 
-def _plan(workshop: Workshop, prepared: Prepared) -> TimingPlan:
+def plan_for(workshop: Workshop, prepared: Prepared) -> TimingPlan:
+    """The settings' plan with a photograph to run on."""
     return msgspec.structs.replace(workshop.settings.plan, frame=prepared.calibration[0].path)
 
 
@@ -575,7 +583,7 @@ def evaluate(settings: Settings, dataset: Dataset, names: Sequence[str], tell: T
             EvaluationRun(Workshop(settings, _placed(tell, index, len(submissions))), submission, prepared)
             for index, submission in enumerate(submissions, 1)
         ]
-        _each(settings.jobs, [partial(run.judge, dataset) for run in runs])
+        each_at_once(settings.jobs, [partial(run.judge, dataset) for run in runs])
         for run in runs:
             run.time()
     done = {run.submission.name: run.evaluation() for run in runs} | {r.name: _rejected(r) for r in rejections}
@@ -583,7 +591,7 @@ def evaluate(settings: Settings, dataset: Dataset, names: Sequence[str], tell: T
         schema_version=SCHEMA_VERSION,
         formula=settings.formula,
         submissions=tuple(done[name] for name in sorted(done)),
-        **_circumstances(dataset),
+        **circumstances(dataset),
     )
     return with_scores(results)
 
@@ -592,7 +600,7 @@ def _placed(tell: Tell, index: int, count: int) -> Tell:
     return lambda line: tell(f"[{index}/{count}] {line}")
 
 
-def _each(jobs: int, calls: Sequence[Callable[[], None]]) -> None:
+def each_at_once(jobs: int, calls: Sequence[Callable[[], None]]) -> None:
     """Call each, so many at once. Whatever ends this, no child goes on."""
     pool = ThreadPoolExecutor(jobs)
     try:
@@ -606,7 +614,8 @@ def _each(jobs: int, calls: Sequence[Callable[[], None]]) -> None:
         pool.shutdown()
 
 
-def _circumstances(dataset: Dataset) -> dict[str, Any]:
+def circumstances(dataset: Dataset) -> dict[str, Any]:
+    """The fields of :class:`mai_harness.records.Circumstances` but for the schema's version."""
     return {
         "harness_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -752,7 +761,7 @@ def study(settings: Settings, name: str, dataset: Dataset, tell: Tell) -> StudyR
         reference=manifest.reference,
         caveats=manifest.caveats,
         rows=judged(rows, manifest.reference),
-        **_circumstances(dataset),
+        **circumstances(dataset),
     )
 
 

@@ -330,6 +330,7 @@ class LatencyReport(Record, frozen=True):
     traffic_bytes: dict[str, int] = {}  #: of one frame, to and from each memory
     layers: tuple[Layer, ...] = ()
     layers_how: str = ""
+    layers_alone: bool = False  #: layers were timed one by one, so that their sum predicts the whole
     reference_ms: tuple[float, ...] = ()  #: the reference model's INT8 samples of the same rounds
     ratio: Ratio | None = None  #: to the reference model
 
@@ -346,6 +347,19 @@ class LatencyReport(Record, frozen=True):
     def quantile_ms(self, tenths: int) -> float:
         """The ``tenths``-th decile of the timed runs, 1 to 9."""
         return statistics.quantiles(self.samples_ms, n=10, method="inclusive")[tenths - 1]
+
+
+class Form(Record, frozen=True):
+    """One way to write a network whose latency is compared with that of others of its group."""
+
+    id: str
+    group: str
+    title: str
+    what: str
+    factory: str
+    arguments: dict[str, Any]
+    without: tuple[str, ...] = ()  #: rewrites of the graph that are left out
+    paper: str = ""  #: what ABPN's paper (arXiv 2105.09750) has of it
 
 
 class BackendReport(Record, frozen=True):

@@ -7,10 +7,13 @@ its ports mirror there, which changes one in four of the pixels within two of th
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Image = npt.NDArray[np.uint8]
 
@@ -49,8 +52,10 @@ def _reduce_first_axis(image: Image, factor: int) -> Image:
 
 
 @lru_cache(maxsize=64)
-def _contributions(length: int, factor: int) -> sparse.csr_array:
+def _contributions(length: int, factor: int) -> "sparse.csr_array":
     """The (ceil(length / factor), length) matrix of one pass, edge pixels repeated."""
+    from scipy import sparse
+
     outputs = math.ceil(length / factor)
     width = _CUBIC_SUPPORT * factor
     centre = (np.arange(1, outputs + 1)) * factor + 0.5 * (1 - factor)

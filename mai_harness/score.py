@@ -23,6 +23,7 @@ class ScoreRequest(Record, frozen=True):
     dataset: Dataset
     shave: int = 0
     metrics: Library = "opencv"  #: that computes the metrics
+    processes: int | None = None  #: at once, an image each; as many as there are cores by default
 
 
 def score(request: ScoreRequest, _folder: Path) -> ScoreReport:
@@ -37,8 +38,9 @@ def score(request: ScoreRequest, _folder: Path) -> ScoreReport:
         raise StageFailed(f"{request.upscaled} holds no upscaled images")
     upscaled = unpack(reply, UpscaleReport)
     jobs = [(request, upscaled, index) for index in range(len(request.dataset.pairs))]
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(jobs)), get_context("fork")) as pool:
-        images = tuple(pool.map(_score_image, jobs))
+    processes = min(request.processes or os.cpu_count() or 1, len(jobs))
+    with ProcessPoolExecutor(processes, get_context("fork")) as pool:
+        images = tuple(map(_score_image, jobs) if processes == 1 else pool.map(_score_image, jobs))
     return ScoreReport(
         dataset=request.dataset.name,
         dataset_fingerprint=request.dataset.fingerprint,

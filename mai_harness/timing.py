@@ -48,6 +48,14 @@ def ratio(samples: Sequence[float], others: Sequence[float]) -> Ratio:
     )
 
 
+def compared(report: LatencyReport, other: LatencyReport) -> Ratio:
+    """How two latencies of one run compare. Of estimates, which do not vary, the interval is a point of no rounds."""
+    if report.samples_ms and other.samples_ms:
+        return ratio(report.samples_ms, other.samples_ms)
+    value = report.latency_ms / other.latency_ms
+    return Ratio(value=value, low=value, high=value, rounds=0, outliers=0)
+
+
 def is_noisy(report: LatencyReport) -> bool:
     """Whether the machine was too busy for this runtime to rank."""
     return report.ratio is not None and report.ratio.uncertainty > NOISE

@@ -13,6 +13,7 @@ class UpscaleRequest(Record, frozen=True):
 
     model: Model
     images: tuple[LrImage, ...]
+    threads: int | None = None  #: of the interpreter; all cores by default
 
 
 def upscale(request: UpscaleRequest, folder: Path) -> UpscaleReport:
@@ -21,13 +22,13 @@ def upscale(request: UpscaleRequest, folder: Path) -> UpscaleReport:
     Raises:
         ModelContractError: a model gives no image of three times the size.
     """
-    int8 = TFLiteModel(Path(request.model.dynamic or request.model.static))
+    int8 = TFLiteModel(Path(request.model.dynamic or request.model.static), request.threads)
     same = int8.output.is_identity and not int8.is_float
     folders: dict[Reading, str] = {"raw": "raw", "dequantised": "raw" if same else "dequantised"}
-    float32 = TFLiteModel(Path(request.model.float32)) if request.model.float32 else None
+    float32 = TFLiteModel(Path(request.model.float32), request.threads) if request.model.float32 else None
     if float32:
         folders["fp32"] = "fp32"
-    mended = TFLiteModel(Path(request.model.mended)) if request.model.mended else None
+    mended = TFLiteModel(Path(request.model.mended), request.threads) if request.model.mended else None
     if mended:
         folders["mended"] = "mended"
     paths: dict[Reading, Path] = {reading: folder / name for reading, name in folders.items()}

@@ -1,7 +1,7 @@
 """A stand-in for a phone: adbd's side of the adb protocol on a loopback port, over files and commands in memory.
 
-Debian's real adb connects to it with ``adb connect 127.0.0.1:PORT``. It speaks the protocol's first version without
-features, as phones before Android 7 do: ``shell:`` with one stream and no exit code, and ``sync:`` with STAT and SEND.
+Debian's real adb connects to it with ``adb connect 127.0.0.1:PORT``. It speaks the protocol's first version: ``sync:``
+with STAT and SEND, and ``shell:`` with one stream and no exit code, as phones before Android 7 do, or ``shell,v2``.
 Formats: packages/modules/adb/protocol.txt and SYNC.TXT of AOSP. Nothing that it is sent runs on this machine.
 """
 
@@ -20,6 +20,7 @@ _LIFETIME_S = 120.0  # whatever the tests do, no thread of it waits for longer
 _POLL_S = 0.2
 _VERSION, _MOST_BYTES = 0x01000000, 1 << 16
 _TOKEN, _NO_SPACE = 1, "No space left on device"
+_STDOUT, _EXIT = 1, 3  # packets of shell,v2
 _SHELL = re.compile(r"\$\?|\$\$")
 
 Benchmark = Callable[[list[str]], tuple[int, str]]  #: flags of benchmark_model -> exit code and what it writes
@@ -31,8 +32,8 @@ class Phone:
 
     properties: dict[str, str]
     benchmark: Benchmark
+    modern: bool = False  #: its shell has separate streams and passes exit codes on
     unauthorised: bool = False  #: its owner has not accepted the dialog
-    deaf: bool = False  #: takes connections and says nothing
     free_bytes: int = 1 << 30
     executable: bool = True  #: otherwise benchmark_model is of another architecture
     vanish: bool = False  #: the cable comes out when benchmark_model starts
@@ -136,14 +137,12 @@ class _Connection:
         return data
 
     def _answer(self, command: bytes, first: int, second: int, data: bytes) -> None:
-        phone = self.device.phone
-        if phone.deaf:
-            return
         if command in (b"CNXN", b"AUTH"):
-            if phone.unauthorised:
+            if self.device.phone.unauthorised:
                 self.send(b"AUTH", _TOKEN, 0, b"t" * 20)
             else:
-                self.send(b"CNXN", _VERSION, _MOST_BYTES, b"device::ro.product.model=Stand-in;\0")
+                features = b"features=shell_v2" if self.device.phone.modern else b""
+                self.send(b"CNXN", _VERSION, _MOST_BYTES, b"device::ro.product.model=Stand-in;" + features)
         elif command == b"OPEN":
             self._streams[first] = _Stream(self, first, data.rstrip(b"\0").decode())
         elif second in self._streams:
@@ -164,8 +163,8 @@ class _Stream:
         # Both sides number the stream alike.
         with suppress(OSError, EOFError):
             self._connection.send(b"OKAY", self._number, self._number)
-            if self._service.startswith("shell:"):
-                self._shell(self._service.removeprefix("shell:"))
+            if self._service.startswith("shell"):
+                self._shell(self._service.partition(":")[2])
             elif self._service == "sync:":
                 self._sync()
             self._connection.send(b"CLSE", self._number, self._number)
@@ -226,8 +225,14 @@ class _Stream:
 
     def _shell(self, command: str) -> None:
         self._phone.commands.append(command)
-        # A terminal stands between, as on those phones.
-        self._write(_Shell(self._phone, self._connection.device).run(command).replace("\n", "\r\n").encode())
+        shell = _Shell(self._phone, self._connection.device)
+        said = shell.run(command)
+        if self._phone.modern:
+            output = said.encode()
+            self._write(struct.pack("<BI", _STDOUT, len(output)) + output + struct.pack("<BIB", _EXIT, 1, shell.code))
+        else:
+            # A terminal stands between, as on those phones.
+            self._write(said.replace("\n", "\r\n").encode())
 
 
 class _Shell:
@@ -235,14 +240,14 @@ class _Shell:
 
     def __init__(self, phone: Phone, device: AdbDevice) -> None:
         self._phone, self._device = phone, device
-        self._code, self._folder = 0, "/"
+        self.code, self._folder = 0, "/"
 
     def run(self, script: str) -> str:
         """What the commands write."""
         said = ""
         for chain in _split(script, ";"):
             for position, command in enumerate(_split(chain, "&&")):
-                if position and self._code:
+                if position and self.code:
                     break
                 said += self._one(command)
         return said
@@ -251,16 +256,16 @@ class _Shell:
         quiet = "2>/dev/null" in command
         # Inside single quotes $ stands for itself.
         parts = command.split("'")
-        parts[::2] = [_SHELL.sub(lambda m: str(self._code) if m[0] == "$?" else "4711", each) for each in parts[::2]]
+        parts[::2] = [_SHELL.sub(lambda m: str(self.code) if m[0] == "$?" else "4711", each) for each in parts[::2]]
         words = shlex.split(re.sub(r"\$\(cat (\S+)( 2>/dev/null)?\)", self._content, "'".join(parts)))
         words = [word for word in words if word not in ("2>&1", "2>/dev/null")]
         target = ""
         if ">" in words:
             *words, _, target = words
-        self._code, said = self._execute(words)
+        self.code, said = self._execute(words)
         if target:
             self._phone.files[self._path(target)], said = said.encode(), ""
-        return "" if quiet and self._code else said
+        return "" if quiet and self.code else said
 
     def _content(self, match: re.Match[str]) -> str:
         return self._phone.files.get(self._path(match[1]), b"").decode().strip()
@@ -274,7 +279,7 @@ class _Shell:
             return self._execute(arguments)
         known = {
             "cd": self._cd, "chmod": self._chmod, "echo": self._echo, "getprop": self._getprop, "kill": self._kill,
-            "ls": self._ls, "mkdir": self._mkdir, "rm": self._rm, "sh": self._sh,
+            "mkdir": self._mkdir, "rm": self._rm, "sh": self._sh, "true": lambda _: (0, ""),
         }  # fmt: skip
         if command in known:
             return known[command](arguments)
@@ -307,9 +312,6 @@ class _Shell:
         self._phone.killed.set()
         return 0, ""
 
-    def _ls(self, arguments: list[str]) -> tuple[int, str]:
-        return 0, "".join(f"{path}\n" for path in self._phone.left_behind())
-
     def _mkdir(self, arguments: list[str]) -> tuple[int, str]:
         if arguments[0] in self._phone.folders:
             return 1, f"mkdir: '{arguments[0]}': File exists\n"
@@ -328,7 +330,7 @@ class _Shell:
 
     def _sh(self, arguments: list[str]) -> tuple[int, str]:
         said = self.run(arguments[1])
-        return self._code, said
+        return self.code, said
 
     def _benchmark(self, command: str, arguments: list[str]) -> tuple[int, str]:
         phone, path = self._phone, self._path(command.removeprefix("./"))

@@ -13,6 +13,7 @@ PACKAGE = Path(mai_harness.__file__).parent
 # From the top to the ground; a module imports only modules of layers below its own.
 LAYERS = (
     {"__main__"},
+    {"metanodes", "bench_harness"},
     {"pipeline", "doctor", "scaffold", "download"},
     # the stages
     {
@@ -29,12 +30,25 @@ LAYERS = (
         "score",
         "benchmark",
         "compare",
-        "bench_harness",
+        "bare_score",
+        "build_nodes",
+        "time_files",
+        "decompose",
         "diagnose",
         "render",
     },
-    {"fit", "load", "backends", "meta_nodes", "study"},
-    {"optimiser", "patches", "interpreter", "networks", "published_networks", "rewrites", "fake_quant", "tflite_rewrites"},
+    {"fit", "load", "backends", "latency_study", "published_networks", "residual_forms", "study"},
+    {
+        "optimiser",
+        "patches",
+        "interpreter",
+        "meta_nodes",
+        "networks",
+        "published_networks",
+        "rewrites",
+        "fake_quant",
+        "tflite_rewrites",
+    },
     {"challenge", "datasets", "metrics", "discover", "isolate", "tflite_graph", "storage"},
     {"timing"},
     {"resize", "machine"},

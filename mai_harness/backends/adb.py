@@ -91,7 +91,8 @@ def measure(choice: Choice, model: Model, plan: TimingPlan, runner: Runner = run
         for job in jobs:
             try:
                 logs = _in_turns(bench, [job], plan)[0]
-                reports.append(_report(choice, bench, job, logs, _layers(bench, job, plan)))
+                samples = _samples([logs])[0]
+                reports.append(_report(choice, bench, job, logs, samples, _layers(bench, job, plan)))
                 refusals += [f"{job}: {left}" for left in [_left_over(job.delegate, logs[0])] if left]
             except _Refused as refused:
                 refusals.append(f"{job}: {refused}")
@@ -114,7 +115,8 @@ def compare(
     with _on_phone(_find_phone(setup, runner), setup, paths, plan) as bench:
         try:
             logs = _in_turns(bench, jobs, plan)
-            return tuple(_report(choice, bench, job, each) for job, each in zip(jobs, logs, strict=True))
+            each = zip(jobs, logs, _samples(logs), strict=True)
+            return tuple(_report(choice, bench, job, own, samples) for job, own, samples in each)
         except _Refused as refused:
             raise HarnessError(f"{bench.phone.name}, {delegate.label}: {refused}") from None
 
@@ -548,11 +550,10 @@ def _signal(number: int) -> str:
 
 def _errors(text: str) -> str:
     """What the log says of a failure, without the last word, which says only that there was one."""
-    block = re.search(
-        r"operations are not supported by \w+ delegate:\n(.*?)^.*will run on the", text, _LINES | re.DOTALL
-    )
+    block = re.search(r"operations are not supported by \w+ delegate:\n((?:.+\n)*?).+ will run on the", text)
     told = block[1].split("\n") if block else []
     told += re.findall(r"^ERROR: ((?!Benchmarking failed|Following operations).+)", text, _LINES)
+    told += re.findall(r"^(?:WARN: )?(.+ acceleration is unsupported .+)", text, _LINES)
     return "; ".join(dict.fromkeys(line.strip() for line in told if line.strip()))[:300]
 
 
@@ -646,8 +647,20 @@ def _in_turns(bench: _Bench, jobs: Sequence[_Job], plan: TimingPlan) -> list[tup
     return list(zip(*rounds, strict=True))
 
 
+def _samples(logs: Sequence[Sequence[str]]) -> list[tuple[float, ...]]:
+    """Timed runs of each job in ms, of a round as many of each, so that they pair up."""
+    rounds = zip(*([timed_ms(log) for log in own] for own in logs), strict=True)
+    # One that takes longer than a start may has fewer runs in it.
+    return list(zip(*(pair for each in rounds for pair in zip(*each, strict=False)), strict=True))
+
+
 def _report(
-    choice: Choice, bench: _Bench, job: _Job, logs: Sequence[str], shown: tuple[Layer, ...] = ()
+    choice: Choice,
+    bench: _Bench,
+    job: _Job,
+    logs: Sequence[str],
+    samples: tuple[float, ...],
+    shown: tuple[Layer, ...] = (),
 ) -> LatencyReport:
     option = next(key for key, value in DELEGATES.items() if value is job.delegate)
     return LatencyReport(
@@ -658,7 +671,7 @@ def _report(
         how=_how(bench, job, logs),
         versions={"benchmark_model": bench.setup.identity, "android": bench.phone.android},
         warmup_ms=tuple(first_ms(log) for log in logs),
-        samples_ms=tuple(ms for log in logs for ms in timed_ms(log)),
+        samples_ms=samples,
         layers=shown,
         layers_how=_LAYERS_HOW if shown else "",
     )

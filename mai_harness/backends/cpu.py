@@ -56,7 +56,7 @@ def measure(choice: Choice, model: Model, plan: TimingPlan) -> BackendReport:
         for precision, path, share in files
     ]
     layers = _layers(Path(model.static), plan)
-    reports[0] = msgspec.structs.replace(reports[0], layers=layers, layers_how=_LAYERS_HOW)
+    reports[0] = msgspec.structs.replace(reports[0], layers=layers, layers_how=_LAYERS_HOW, layers_alone=True)
     return BackendReport(backend=str(choice), reports=tuple(reports))
 
 

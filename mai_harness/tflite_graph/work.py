@@ -36,7 +36,7 @@ def facts(graph: Graph) -> ModelFacts:
         output_scale=result.scales[0] if result and result.scales else None,
         output_zero_point=result.zero_points[0] if result and result.zero_points else None,
         parameters=_parameters(graph),
-        macs=None if dynamic else sum(_macs(graph, op) for op in graph.ops),
+        macs=None if dynamic else sum(macs(graph, op) for op in graph.ops),
         size_bytes=graph.size_bytes,
         receptive_radius=receptive_radius(graph),
     )
@@ -55,7 +55,7 @@ def _parameters(graph: Graph) -> int:
     return sum(counted.values())
 
 
-def _macs(graph: Graph, op: Op) -> int:
+def macs(graph: Graph, op: Op) -> int:
     if op.name not in (*CONVOLUTIONS, "FULLY_CONNECTED") or not op.outputs:
         return 0
     data, weights = (graph.operand(op, position) for position in _WEIGHTED[op.name][:2])

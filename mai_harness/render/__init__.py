@@ -315,30 +315,33 @@ class Row:
         return next((s for s in ("error", "warning") if s in severities), None)
 
 
-def render(results: Results, studies: Sequence[StudyResults] = ()) -> dict[PurePosixPath, str]:
+def render(
+    results: Results, studies: Sequence[StudyResults] = (), *, latencies: bool = False
+) -> dict[PurePosixPath, str]:
     """The board's pages by their paths relative to the site: ``index.html`` and ``entries/<slug>.html``.
 
     Args:
         studies: that the front page leads to; :func:`render_studies` makes their pages.
+        latencies: whether it leads to ``metanodes.html`` too.
     """
-    environment = _environment()
     rows, failed = _rows(results)
     columns = board_columns(results)
     shared: dict[str, Any] = {
         "results": results, "columns": columns, "groups": _groups(columns), "column": _BY_ID,
-        "formula": FORMULAS[results.formula], "script_hash": _script_hash(environment),
+        "formula": FORMULAS[results.formula], "script_hash": script_hash(),
     }  # fmt: skip
-    front = {**_front(rows, failed, columns), "studies": _by_slug(studies)}
-    pages = {PurePosixPath("index.html"): environment.get_template("index.html").render(front, **shared)}
-    entry = environment.get_template("entry.html")
+    front = {**_front(rows, failed, columns), "studies": _by_slug(studies), "latencies": latencies}
+    pages = {PurePosixPath("index.html"): template("index.html").render(front, **shared)}
+    entry = template("entry.html")
     for row in rows + failed:
         context = {"row": row, "evaluation": row.evaluation, "figures": _figures(row.evaluation), "readings": _READINGS}
         pages[PurePosixPath("entries", f"{row.slug}.html")] = entry.render(context, **shared)
     return pages
 
 
-def _script_hash(environment: jinja2.Environment) -> str:
-    script = environment.get_template("sort.js").render()
+def script_hash() -> str:
+    """Of the script in ``base.html``, for its Content-Security-Policy."""
+    script = template("sort.js").render()
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
@@ -498,11 +501,10 @@ def render_studies(studies: Sequence[StudyResults], *, board: bool) -> dict[Pure
     Args:
         board: whether there is a front page to lead back to.
     """
-    environment = _environment()
-    template = environment.get_template("study.html")
-    shared = {"board": board, "script_hash": _script_hash(environment), "parts": _PARTS, "apart_db": APART_DB}
+    page = template("study.html")
+    shared = {"board": board, "script_hash": script_hash(), "parts": _PARTS, "apart_db": APART_DB}
     return {
-        PurePosixPath("studies", f"{slug}.html"): template.render(_study(results), **shared)
+        PurePosixPath("studies", f"{slug}.html"): page.render(_study(results), **shared)
         for slug, results in _by_slug(studies)
     }
 
@@ -547,14 +549,19 @@ _UNPRINTABLE = dict.fromkeys(
 )  # fmt: skip
 
 
+def template(name: str) -> jinja2.Template:
+    """A template of the pages, escaping what it is given."""
+    return _environment().get_template(name)
+
+
 @cache
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("mai_harness"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_finalise,
     )  # fmt: skip
-    environment.filters |= {"number": number, "moment": _moment, "quantile": _quantile}
-    return environment
+    made.filters |= {"number": number, "moment": _moment, "quantile": _quantile}
+    return made
 
 
 def _finalise(value: object) -> object:

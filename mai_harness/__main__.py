@@ -715,17 +715,16 @@ def bench_harness(name: str, other: str, as_json: bool, **given: Any) -> None:
 @_JSON
 def render(out: Path, as_json: bool) -> None:
     """Write the pages of the leaderboard and of studies again from their results; nothing is measured."""
+    from mai_harness.latency_study import latency_results_path
     from mai_harness.storage import read_results
     from mai_harness.study import study_path
 
     path = out / "results.json"
-    results = read_results(path) if path.exists() or not any(study_path(out, "x").parent.glob("*.json")) else None
-    page = _publish(results, out) / ("index.html" if results else "studies")
-    _answer(
-        as_json,
-        {"page": str(page), "submissions": len(results.submissions) if results else 0},
-        f"{'Leaderboard' if results else 'Studies'}: {page}",
-    )
+    others = latency_results_path(out).exists() or any(study_path(out, "x").parent.glob("*.json"))
+    results = read_results(path) if path.exists() or not others else None
+    page = _publish(results, out) / ("index.html" if results else "")
+    value = {"page": str(page), "submissions": len(results.submissions) if results else 0}
+    _answer(as_json, value, f"{'Leaderboard' if results else 'Studies'}: {page}")
 
 
 @cli.command()

@@ -1,8 +1,8 @@
 """Published x3 networks whose latency the ABPN paper reasons about: EDSR-baseline, CARN, IDN, IMDN, LatticeNet, VDSR.
 
 For latency only: nobody has trained them here, so their pixels mean nothing until someone does. Structure and number
-of parameters are the published ones, written from the papers and checked against their authors' code;
-:data:`PUBLISHED` tells for each the figure that is printed and where. All map (N, 3, H, W) RGB in [0, 255] to
+of parameters are the published ones, after the code of their authors; :data:`PUBLISHED` tells for each the figure that
+is printed and where. All map (N, 3, H, W) RGB in [0, 255] to
 (N, 3, 3H, 3W) RGB in [0, 255], float32.
 
 Three things are not as published, and cost nothing or next to nothing. The clip to [0, 255] at the end is ours: the
@@ -52,7 +52,7 @@ class MeanShift(nn.Conv2d):
 
 
 class EDSR(ClippedNetwork):
-    """EDSR: Lim et al., CVPR Workshops 2017, arXiv 1707.02921, section 3 and table 1; by default the baseline.
+    """EDSR: Lim et al., CVPR Workshops 2017, arXiv 1707.02921, section 3; by default the baseline.
 
     Code of the authors: sanghyun-son/EDSR-PyTorch, src/model/edsr.py. Residual blocks of two convolutions without batch
     norm, a skip over all of them, and a pixel shuffle of ``features`` channels before the last convolution, which
@@ -91,7 +91,7 @@ class _EDSRBlock(nn.Module):
 
 
 class CARN(ClippedNetwork):
-    """CARN: Ahn et al., ECCV 2018, arXiv 1803.08664, section 3.1 to 3.2.
+    """CARN: Ahn et al., ECCV 2018, arXiv 1803.08664, section 3.
 
     Code of the authors: nmhkahn/CARN-pytorch, carn/model/carn.py. Three cascading blocks of three residual blocks,
     where every block reads a 1x1 convolution of all that came before it, within blocks and across them.
@@ -155,7 +155,7 @@ def _carn_upsampler(features: int, steps: tuple[int, ...]) -> nn.Sequential:
 
 
 class IDN(ClippedNetwork):
-    """IDN: Hui et al., CVPR 2018, arXiv 1803.09454, sections 3 and 4.1 (D3 = 64, d = 16, s = 4).
+    """IDN: Hui et al., CVPR 2018, arXiv 1803.09454, section 3, with D3 = 64, d = 16, s = 4.
 
     Code of the authors: Zheng222/IDN-Caffe, test/IDN_x3_deploy.prototxt. Four blocks, each an enhancement unit, which
     splits its features, concatenates a part to the input and adds the rest, and a 1x1 compression; then one
@@ -198,7 +198,7 @@ class _DistillationBlock(nn.Module):
 
 
 class IMDN(ClippedNetwork):
-    """IMDN: Hui et al., ACM Multimedia 2019, arXiv 1909.11856, sections 3.1 to 3.3.
+    """IMDN: Hui et al., ACM Multimedia 2019, arXiv 1909.11856, section 3.
 
     Code of the authors: Zheng222/IMDN, model/architecture.py and model/block.py. Six blocks that split features three
     times and concatenate what was kept, with contrast-aware channel attention; all blocks are concatenated again.
@@ -249,7 +249,7 @@ class _MultiDistillationBlock(nn.Module):
 
 
 class ContrastAttention(nn.Module):
-    """IMDN's contrast-aware channel attention: arXiv 1909.11856, section 3.3; a gate of mean plus deviation."""
+    """IMDN's contrast-aware channel attention: arXiv 1909.11856, section 3; a gate of mean plus deviation."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -324,7 +324,7 @@ def _lattice_branch(features: int, narrow: int) -> nn.Sequential:
 
 
 class CombinationCoefficient(nn.Module):
-    """LatticeNet's attention, section 3.2 there: the mean of two gates, one of channels' means, one of deviations.
+    """LatticeNet's attention, section 3 there: the mean of two gates, one of channels' means, one of deviations.
 
     The deviation divides by HW and not by HW - 1, which is 2e-6 of it at 360x640.
     """
@@ -352,6 +352,8 @@ class _BackwardFusion(nn.Module):
 
 class VDSR(ClippedNetwork):
     """VDSR: Kim et al., CVPR 2016, arXiv 1511.04587, section 3.1: twenty convolutions on the interpolated image.
+
+    After huangzehao/caffe-vdsr, Train/VDSR_net_deploy.prototxt, which takes the authors' weights. All of them work at 1080x1920, so conversion takes long, and LiteRT's float kernels want 13 GB for the float twin.
 
     Args:
         channels: of the image; 1, luminance, in the paper.
@@ -408,9 +410,8 @@ class Published(Record, frozen=True, kw_only=True):
     title: str
     factory: str  #: class in ``module``
     module: str = "mai_harness.published_networks"
-    arguments: dict[str, Any] = msgspec.field(
-        default_factory=dict
-    )  #: of the factory, for the RGB x3 form whose latency is measured
+    #: of the factory, for the RGB x3 form whose latency is measured
+    arguments: dict[str, Any] = msgspec.field(default_factory=dict)
     paper: str  #: arXiv id, or doi
     year: int
     published_parameters_k: float  #: thousands, rounded as printed
@@ -429,7 +430,7 @@ PUBLISHED: tuple[Published, ...] = (
         paper="arXiv 2105.09750",
         year=2021,
         published_parameters_k=42.54,
-        source="the paper, section 4",
+        source="the paper",
         counted={},
         parameters=42_539,
         note="the figure is that of this network",
@@ -442,7 +443,7 @@ PUBLISHED: tuple[Published, ...] = (
         paper="arXiv 1608.00367",
         year=2016,
         published_parameters_k=12,
-        source="the tables of CARN (arXiv 1803.08664); the FSRCNN paper has 12,464 in its table 1",
+        source="the tables of CARN (arXiv 1803.08664); 12,464 in the FSRCNN paper",
         counted=None,
         parameters=24_680,
         note="12,464 are the weights on luminance, without 172 biases and 172 slopes; RGB has 2 x (1,400 + 4,536) more",
@@ -466,7 +467,7 @@ PUBLISHED: tuple[Published, ...] = (
         paper="arXiv 1707.02921",
         year=2017,
         published_parameters_k=1555,
-        source="the tables of IMDN (arXiv 1909.11856); the EDSR paper has 1.5M in table 1",
+        source="the tables of IMDN (arXiv 1909.11856); 1.5M in the EDSR paper; dandingbudanding/BAM counts 1,554,523",
         counted={},
         parameters=1_554_523,
         note="1,555K hold the 24 numbers of the two mean shifts",
@@ -490,7 +491,7 @@ PUBLISHED: tuple[Published, ...] = (
         paper="arXiv 1803.08664",
         year=2018,
         published_parameters_k=1592,
-        source="the paper, table 1",
+        source="the paper's tables; SwinIR (arXiv 2108.10257), table 3",
         counted={"multi_scale": True},
         parameters=1_148_827,
         note="1,592K are printed for x2, x3 and x4 alike: one network with all upsamplers, of which x3 runs its own",

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from mai_harness.backends import Choice
 from mai_harness.errors import HarnessError
 from mai_harness.records import LR_FRAME, BackendReport, LatencyReport, Layer, Model, Precision
+from mai_harness.tflite_graph import filled, precision, read_graph
 from mai_harness.timing import TimingPlan
 
 RUNS_A_START = 3  # benchmark_model tells first, last and mean of its runs; of three these give each
@@ -111,7 +112,7 @@ def compare(
     """
     setup = _setup(choice)
     delegate = setup.delegates[0]
-    jobs = [_Job(_precision(Path(path)), delegate, plan.threads[0], path) for path in paths]
+    jobs = [_Job(precision(read_graph(Path(path))), delegate, plan.threads[0], path) for path in paths]
     with _on_phone(_find_phone(setup, runner), setup, paths, plan) as bench:
         try:
             logs = _in_turns(bench, jobs, plan)
@@ -422,11 +423,9 @@ def input_flags(path: Path, frame: str) -> tuple[tuple[str, ...], str]:
 
     Otherwise benchmark_model takes the file's own shapes and random values.
     """
-    from mai_harness.tflite_graph import read_graph
-
     graph = read_graph(path)
     tensors = [graph.tensors[index] for index in graph.inputs]
-    shapes = [_filled(tensor.shape_signature) for tensor in tensors]
+    shapes = [filled(tensor.shape_signature) for tensor in tensors]
     photograph = frame and shapes == [(1, *LR_FRAME, 3)]
     if not photograph and shapes == [tensor.shape_signature for tensor in tensors]:
         return (), ""
@@ -437,11 +436,6 @@ def input_flags(path: Path, frame: str) -> tuple[tuple[str, ...], str]:
     if not photograph:
         return flags, ""
     return (*flags, f"--input_layer_value_files={names[0]}:{tensors[0].dtype}"), tensors[0].dtype
-
-
-def _filled(signature: Sequence[int]) -> tuple[int, ...]:
-    free = iter(LR_FRAME if len(signature) == 4 else ())
-    return tuple(size if size >= 0 else next(free, 1) for size in signature)
 
 
 def photograph_bytes(frame: str, dtype: str) -> bytes:
@@ -699,10 +693,3 @@ def _share(delegate: Delegate, log: str) -> str:
         return f"{who} took {taken}{f' of {total}' if total else ''} operators"
     found = re.search(_APPLIED.format(delegate.label), log)
     return f"{who} took the graph {found[1]}" if found else ""
-
-
-def _precision(path: Path) -> Precision:
-    from mai_harness.tflite_graph import read_graph
-
-    quantised = any(tensor.scales for tensor in read_graph(path).tensors if not tensor.is_constant)
-    return "int8" if quantised else "fp32"

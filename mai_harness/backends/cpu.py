@@ -16,7 +16,7 @@ from mai_harness.errors import HarnessError, ModelContractError
 from mai_harness.interpreter import TFLiteModel
 from mai_harness.machine import describe, versions
 from mai_harness.records import LR_FRAME, BackendReport, LatencyReport, Layer, Model, Precision
-from mai_harness.tflite_graph import Alone, read_graph, split
+from mai_harness.tflite_graph import Alone, filled, precision, read_graph, split
 from mai_harness.timing import TimingPlan, ratio
 
 #: ABPN as `mai-harness convert abpn` makes it. It stays what it is, so that ratios can be compared over versions.
@@ -69,7 +69,7 @@ def compare(choice: Choice, paths: Sequence[str], plan: TimingPlan) -> tuple[Lat
     where, threads = device(choice), plan.threads[0]
     rounds = _in_turns([_AnyModel(Path(path), threads, plan.frame) for path in paths], plan)
     return tuple(
-        _report(choice, where, _precision(Path(path)), threads, plan, samples)
+        _report(choice, where, precision(read_graph(Path(path))), threads, plan, samples)
         for path, samples in zip(paths, rounds, strict=True)
     )
 
@@ -144,7 +144,7 @@ class _AnyModel:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             details = self._interpreter.get_input_details()
             for detail in details:
-                self._interpreter.resize_tensor_input(detail["index"], _shape(detail))
+                self._interpreter.resize_tensor_input(detail["index"], filled(detail["shape_signature"]))
             self._interpreter.allocate_tensors()
             for detail, values in zip(details, given or [_input(d, frame) for d in details], strict=True):
                 self._interpreter.set_tensor(detail["index"], values)
@@ -178,14 +178,8 @@ class _AnyModel:
         return found
 
 
-def _shape(given: dict[str, Any]) -> list[int]:
-    signature = list(given["shape_signature"])
-    free = iter(LR_FRAME if len(signature) == 4 else ())
-    return [size if size >= 0 else next(free, 1) for size in signature]
-
-
 def _input(detail: dict[str, Any], frame: str) -> Values:
-    shape, dtype = tuple(_shape(detail)), detail["dtype"]
+    shape, dtype = filled(detail["shape_signature"]), detail["dtype"]
     photograph = frame and shape == (1, *LR_FRAME, 3)
     values = np.load(frame)[None] if photograph else np.random.default_rng(0).integers(0, 256, shape)
     return np.asarray(values - 128.0 if dtype == np.int8 else values, dtype)
@@ -215,9 +209,3 @@ def _alone(op: Alone, threads: int, given: Sequence[Values]) -> tuple[float, lis
     first = _invoke_ms(model)
     runs = LAYER_RUNS if first < SLOW_MS else FEWEST_ROUNDS
     return statistics.median([first, *(_invoke_ms(model) for _ in range(runs - 1))]), model.outputs()
-
-
-def _precision(path: Path) -> Precision:
-    graph = read_graph(path)
-    quantised = any(tensor.scales for tensor in graph.tensors if not tensor.is_constant)
-    return "int8" if quantised else "fp32"

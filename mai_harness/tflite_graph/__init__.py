@@ -4,7 +4,7 @@ from mai_harness.tflite_graph.edit import PIXEL_RANGE, with_dynamic_frame, with_
 from mai_harness.tflite_graph.receptive_field import receptive_radius
 from mai_harness.tflite_graph.split import Alone, split
 from mai_harness.tflite_graph.view import Graph, Op, Tensor, read_graph
-from mai_harness.tflite_graph.work import facts, macs
+from mai_harness.tflite_graph.work import facts, filled, macs, precision
 
 __all__ = [
     "PIXEL_RANGE",
@@ -13,7 +13,9 @@ __all__ = [
     "Op",
     "Tensor",
     "facts",
+    "filled",
     "macs",
+    "precision",
     "read_graph",
     "receptive_radius",
     "split",

@@ -1,8 +1,9 @@
 """What a network is and costs: shapes, parameters and multiply-accumulates."""
 
 import math
+from collections.abc import Sequence
 
-from mai_harness.records import ModelFacts
+from mai_harness.records import LR_FRAME, ModelFacts, Precision
 from mai_harness.tflite_graph.receptive_field import receptive_radius
 from mai_harness.tflite_graph.view import CONVOLUTIONS, Graph, Op
 
@@ -40,6 +41,17 @@ def facts(graph: Graph) -> ModelFacts:
         size_bytes=graph.size_bytes,
         receptive_radius=receptive_radius(graph),
     )
+
+
+def precision(graph: Graph) -> Precision:
+    """What the file computes in: INT8 if any of its activations is quantised."""
+    return "int8" if any(tensor.scales for tensor in graph.tensors if not tensor.is_constant) else "fp32"
+
+
+def filled(signature: Sequence[int]) -> tuple[int, ...]:
+    """A shape for a signature: height and width of an image are the challenge's frame where they are free, others 1."""
+    free = iter(LR_FRAME if len(signature) == 4 else ())
+    return tuple(size if size >= 0 else next(free, 1) for size in signature)
 
 
 def _parameters(graph: Graph) -> int:

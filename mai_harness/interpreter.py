@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,13 +55,23 @@ class TFLiteModel:
         self._trial: str | None = None
 
     def _open(self) -> Any:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import OpResolverType
 
         try:
-            interpreter = Interpreter(model_path=str(self._path), num_threads=self.threads)
-            interpreter.allocate_tensors()
+            return self._opened(OpResolverType.AUTO)
         except (RuntimeError, ValueError) as error:
+            # XNNPACK keeps every activation of a network at once, which may be more than there is memory for.
+            with suppress(RuntimeError, ValueError):
+                return self._opened(OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
             raise ModelContractError(f"{self._path.name} does not open in LiteRT: {_reason(error)}") from None
+
+    def _opened(self, kernels: Any) -> Any:
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(
+            model_path=str(self._path), num_threads=self.threads, experimental_op_resolver_type=kernels
+        )
+        interpreter.allocate_tensors()
         return interpreter
 
     @property

@@ -46,6 +46,7 @@ from mai_harness.time_files import TimeFilesReport, TimeFilesRequest
 
 Part = Literal["nodes", "forms", "networks"]
 PARTS: tuple[Part, ...] = ("nodes", "forms", "networks")
+CONVERSION_S = 3600.0  # VDSR works on features of 1080x1920
 NETWORK_ROUNDS = 10  # of networks that take seconds a frame; cheap ones are none the worse for it
 
 
@@ -190,7 +191,8 @@ def _converted(workshop: Workshop, built: dict[str, Any], without: tuple[str, ..
     key = hashlib.sha256(msgspec.json.encode((built["factory"], built["arguments"], without))).hexdigest()[:8]
     name = f"metanodes.{built['factory']}-{key}"
     network = Submission(name=name, title=name, kind="torch", fingerprint=_digest(built["path"]), **built)
-    alone = Workshop(replace(workshop.settings, without=without), workshop.tell)
+    settings = replace(workshop.settings, without=without, timeout_s=max(workshop.settings.timeout_s, CONVERSION_S))
+    alone = Workshop(settings, workshop.tell)
     done = Converted()
     few = msgspec.structs.replace(prepared, calibration=prepared.calibration[:1])
     convert(alone, network, few, done)

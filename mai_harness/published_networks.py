@@ -2,8 +2,7 @@
 
 For latency only: nobody has trained them here, so their pixels mean nothing until someone does. Structure and number
 of parameters are the published ones, after the code of their authors; :data:`PUBLISHED` tells for each the figure that
-is printed and where. All map (N, 3, H, W) RGB in [0, 255] to
-(N, 3, 3H, 3W) RGB in [0, 255], float32.
+is printed and where. All map (N, 3, H, W) RGB in [0, 255] to (N, 3, 3H, 3W) RGB in [0, 255], float32.
 
 Three things are not as published, and cost nothing or next to nothing. The clip to [0, 255] at the end is ours: the
 challenge needs it, and in INT8 it is no operator. IDN and VDSR read and write luminance alone; here they have RGB in
@@ -353,7 +352,8 @@ class _BackwardFusion(nn.Module):
 class VDSR(ClippedNetwork):
     """VDSR: Kim et al., CVPR 2016, arXiv 1511.04587, section 3.1: twenty convolutions on the interpolated image.
 
-    After huangzehao/caffe-vdsr, Train/VDSR_net_deploy.prototxt, which takes the authors' weights. All of them work at 1080x1920, so conversion takes long, and LiteRT's float kernels want 13 GB for the float twin.
+    After huangzehao/caffe-vdsr, Train/VDSR_net_deploy.prototxt, which takes the authors' weights. Every layer works at
+    1080x1920: conversion takes long, and LiteRT's float kernels want 13 GB for the float twin.
 
     Args:
         channels: of the image; 1, luminance, in the paper.

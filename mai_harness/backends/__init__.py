@@ -59,7 +59,8 @@ class Backend(Protocol):
     def compare(self, choice: Choice, paths: Sequence[str], plan: TimingPlan) -> tuple[LatencyReport, ...]:
         """Latency of each of these TFLite files, of any shape, in turns, on the plan's first number of threads.
 
-        Reports are without layers and reference. Precision is that of the file's arithmetic.
+        Reports are without reference, and without layers if these would take further runs. Precision is that of the
+        file's arithmetic.
 
         Raises:
             HarnessError: as in :meth:`measure`.

@@ -68,6 +68,7 @@ def _parameters(graph: Graph) -> int:
 
 
 def macs(graph: Graph, op: Op) -> int:
+    """Multiply-accumulates of one operator, for one image if its shapes are; 0 if it is no convolution or the like."""
     if op.name not in (*CONVOLUTIONS, "FULLY_CONNECTED") or not op.outputs:
         return 0
     data, weights = (graph.operand(op, position) for position in _WEIGHTED[op.name][:2])

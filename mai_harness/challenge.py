@@ -61,14 +61,18 @@ def _reference_ms(results: Results) -> float | None:
 
 def _scored(evaluation: Evaluation, formula: str, reference_ms: float | None) -> ChallengeScore | None:
     report = evaluation.headline
+    if report is None or not (report.samples_ms or report.estimate_ms is not None):
+        return None
     psnr_db = evaluation.score.mean("psnr_raw_db") if evaluation.score else None
-    if report is None or psnr_db is None:
+    if psnr_db is None:
         return None
     found = ChallengeScore(formula=formula, backend=report.backend, psnr_db=psnr_db)
     if is_noisy(report):
         reason = "too noisy to rank: the ratio to the reference model is uncertain by more than"
         return msgspec.structs.replace(found, refusal=f"{reason} {100 * NOISE:g} %")
     runtime_ms, origin = _runtime(report, reference_ms)
+    if runtime_ms <= 0:
+        return msgspec.structs.replace(found, refusal="the runtime is below the clock's resolution")
     value = score(formula, psnr_db, runtime_ms)
     return msgspec.structs.replace(found, runtime_ms=runtime_ms, runtime_from=origin, value=value)
 

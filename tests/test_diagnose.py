@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
-from mai_harness.diagnose import DROP_DB, RULES, SPREAD, diagnose
+from mai_harness.diagnose import DROP_DB, RULES, diagnose
 from mai_harness.metrics import GAP_LIMIT_DB
 from mai_harness.records import (
+    BackendReport,
     CalibrateReport,
     CheckReport,
     Evaluation,
@@ -14,13 +15,15 @@ from mai_harness.records import (
     LatencyReport,
     ModelFacts,
     QuantiseReport,
+    Ratio,
     ScoreReport,
 )
+from mai_harness.timing import NOISE
 
 
 def evaluation(
     raw=30.0, dequantised=30.0, fp32=30.1, scale=1.0, zero_point=0, clipped=True, dynamic=True, untrained=False,
-    samples=(10.0, 10.1, 10.2),
+    uncertainty=0.01,
 ) -> Evaluation:  # fmt: skip
     figures = {"psnr_raw_db": raw, "psnr_dequantised_db": dequantised, "psnr_fp32_db": fp32}
     model = ModelFacts(
@@ -42,9 +45,15 @@ def evaluation(
             dataset="d", dataset_fingerprint="f", shave=0, method="whole images", exact=True,
             images=(ImageScore(name="i", figures=figures),),
         ),
-        latency=(
-            LatencyReport(
-                backend="cpu", precision="int8", device="d", threads=1, warmup_ms=(), samples_ms=tuple(samples)
+        runtime=(
+            BackendReport(
+                backend="cpu",
+                reports=(
+                    LatencyReport(
+                        backend="cpu", precision="int8", device="d", how="h", threads=1, samples_ms=(20.0,),
+                        ratio=Ratio(value=2.0, low=2 - 2 * uncertainty, high=2 + 2 * uncertainty, rounds=9, outliers=1),
+                    ),
+                ),
             ),
         ),
     )  # fmt: skip
@@ -56,7 +65,7 @@ FAULTS = {
     "quantisation-drop": evaluation(raw=29.0, dequantised=29.0, fp32=29.0 + DROP_DB + 0.01),
     "untrained": evaluation(untrained=True),
     "fixed-size": evaluation(dynamic=False),
-    "noisy-timing": evaluation(samples=(10.0, 10.0, 10.0 * SPREAD + 3)),
+    "noisy-timing": evaluation(uncertainty=NOISE + 0.001),
 }
 
 
@@ -86,6 +95,7 @@ def test_the_missing_clip_is_explained_by_what_was_measured():
         pytest.param(evaluation(raw=30.0, dequantised=30.0 + GAP_LIMIT_DB), id="a gap at the limit"),
         pytest.param(evaluation(raw=30.5, dequantised=30.0), id="raw above dequantised"),
         pytest.param(evaluation(fp32=None), id="no float twin"),
+        pytest.param(evaluation(uncertainty=NOISE - 1e-6), id="a timing just certain enough"),
         pytest.param(msgspec.structs.replace(HEALTHY, score=None, check=None), id="not scored"),
         pytest.param(Evaluation(name="n", title="t", kind="tflite"), id="nothing measured"),
     ],

@@ -5,7 +5,7 @@ import pytest
 
 from mai_harness.discover import discover
 from mai_harness.pipeline import Settings, merged
-from mai_harness.records import Evaluation, ImageScore, Results, ScoreReport
+from mai_harness.records import BackendReport, Evaluation, ImageScore, Results, ScoreReport
 from mai_harness.storage import SCHEMA_VERSION
 
 
@@ -17,15 +17,20 @@ def settings(tmp_path):
     return Settings(submissions=tmp_path)
 
 
-def results(settings, *names, shave=0, fingerprint="f", **changes) -> Results:
+def results(settings, *names, shave=0, fingerprint="f", backends=("cpu",), **changes) -> Results:
     prints = {s.name: s.fingerprint for s in discover(settings.submissions)[0]}
     score = ScoreReport(
         dataset="d", dataset_fingerprint=fingerprint, shave=shave, method="whole images", exact=True,
         images=(ImageScore(name="i", figures={}),),
     )  # fmt: skip
-    rows = tuple(Evaluation(name=n, title=n, kind="onnx", fingerprint=prints.get(n, ""), score=score) for n in names)
+    runtime = tuple(BackendReport(backend=backend, reports=()) for backend in backends)
+    rows = tuple(
+        Evaluation(name=n, title=n, kind="onnx", fingerprint=prints.get(n, ""), score=score, runtime=runtime)
+        for n in names
+    )
     made = Results(
         schema_version=SCHEMA_VERSION, harness_version="0", created="", machine="m", versions={}, dataset="d",
+        formula="mai2021",
         submissions=rows,
     )  # fmt: skip
     return msgspec.structs.replace(made, **changes)
@@ -41,7 +46,9 @@ def test_rows_of_others_stay(settings):
 
 def test_a_failed_run_of_one_costs_no_other_its_row(settings):
     new = results(settings, "a")
-    failed = msgspec.structs.replace(new, submissions=(msgspec.structs.replace(new.submissions[0], score=None),))
+    failed = msgspec.structs.replace(
+        new, submissions=(msgspec.structs.replace(new.submissions[0], score=None, runtime=()),)
+    )
     assert names(merged(failed, results(settings, "a", "b"), settings)) == ["a", "b"]
 
 
@@ -53,7 +60,7 @@ def test_a_row_whose_files_changed_or_went_does_not_stay(settings):
 
 @pytest.mark.parametrize(
     "changes", [{"machine": "other"}, {"dataset": "other"}, {"versions": {"torch": "1"}}, {"shave": 4},
-                {"fingerprint": "g"}],
+                {"fingerprint": "g"}, {"backends": ("npu", "cpu")}],
     ids=str,
 )  # fmt: skip
 def test_rows_measured_otherwise_do_not_stay(settings, changes):

@@ -32,7 +32,7 @@ def site(tmp_path_factory) -> Path:
     )
     results = Results(
         schema_version=SCHEMA_VERSION, harness_version="0", created="2026-01-01T00:00:00+00:00", machine=hostile,
-        versions={}, dataset=hostile, submissions=(HEALTHY, *rows, failed),
+        versions={}, dataset=hostile, formula="mai2021", submissions=(HEALTHY, *rows, failed),
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("site")
     for relative, text in render(results).items():

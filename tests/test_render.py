@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mai_harness import render as module
+from mai_harness.challenge import with_scores
 from mai_harness.metrics import FIGURES
 from mai_harness.records import (
+    BackendReport,
     CalibrateReport,
     CheckReport,
     Evaluation,
@@ -28,9 +30,11 @@ from mai_harness.records import (
     GraphRewrite,
     ImageScore,
     LatencyReport,
+    Layer,
     ModelFacts,
     Parity,
     QuantiseReport,
+    Ratio,
     Results,
     RuleResult,
     ScoreReport,
@@ -138,8 +142,19 @@ def score(psnr: float | None = 30.0, images: tuple[str, ...] = ("0801", "0802"),
 
 def latency(*samples_ms: float, precision: Any = "int8", backend: str = "cpu") -> LatencyReport:
     return LatencyReport(
-        backend=backend, precision=precision, device="made up", threads=2, warmup_ms=(9.0,), samples_ms=samples_ms
-    )
+        backend=backend, precision=precision, device="made up", how="measured: made up", threads=2, warmup_ms=(9.0,),
+        samples_ms=samples_ms,
+    )  # fmt: skip
+
+
+def on(*reports: LatencyReport, refusals: tuple[str, ...] = ()) -> BackendReport:
+    return BackendReport(backend=reports[0].backend if reports else "npu", reports=reports, refusals=refusals)
+
+
+LAYERS = (
+    Layer(name="CONV_2D 0", place="XNNPACK", ms=30.0, traffic_bytes={"DRAM": 2_000_000}),
+    Layer(name="DEPTH_TO_SPACE 1", place="CPU", ms=20.0, rule="at least: 12 MB at 12 GB/s"),
+)
 
 
 def checked(*statuses: Any, facts: ModelFacts | None = None, words: str = "found") -> CheckReport:
@@ -164,7 +179,7 @@ def finding(severity: Any = "error", words: str = "raw-bytes") -> Finding:
 
 def entry(name: str, psnr: float | None = None, ms: float | None = None, **more: Any) -> Evaluation:
     more.setdefault("score", None if psnr is None else score(psnr))
-    more.setdefault("latency", () if ms is None else (latency(ms),))
+    more.setdefault("runtime", () if ms is None else (on(latency(ms)),))
     return Evaluation(**{"name": name, "title": name.upper(), "kind": "torch"} | more)
 
 
@@ -173,13 +188,14 @@ def failed(name: str, stage: str = "export", kind: str = "error", reason: str = 
 
 
 def results(*evaluations: Evaluation, **changes: Any) -> Results:
-    return Results(
+    made = Results(
         **{
-            "schema_version": 1, "harness_version": "0.1", "created": "2021-06-01T12:00:00+00:00",
+            "schema_version": 1, "formula": "mai2021", "harness_version": "0.1", "created": "2021-06-01T12:00:00+00:00",
             "machine": "two cores", "versions": {"numpy": "1.26.4"}, "dataset": "DIV2K validation",
             "submissions": evaluations,
         } | changes
     )  # fmt: skip
+    return with_scores(made)
 
 
 def index(*evaluations: Evaluation, **changes: Any) -> Node:
@@ -206,12 +222,20 @@ def complete(name: str = "abpn", words: str = "words", psnr: float = 30.0) -> Ev
             psnr_int8_to_float_db=45.0, learned_agreement=0.9985, rewrites=(GraphRewrite(id=words, text=words),),
             dynamic=False, dynamic_reason=words,
         ),
-        gains=(Gain(rewrite=words, latency_ms=50.0, without_ms=80.0),),
+        gains=(Gain(backend=words, rewrite=words, latency_ms=50.0, without_ms=80.0),),
         check=checked("pass", "warn", "fail", "skip", words=words),
         score=msgspec.structs.replace(score(psnr, (words, words)), dataset=words, method=words),
-        latency=(
-            msgspec.structs.replace(latency(50, 51, 52), backend=words, device=words),
-            latency(90, 91, precision="fp32"),
+        runtime=(
+            on(
+                msgspec.structs.replace(
+                    latency(50, 51, 52), backend=words, device=words, how=words, layers=LAYERS, layers_how=words,
+                    reference_ms=(49.0, 50.0, 51.0),
+                    ratio=Ratio(value=1.02, low=1.01, high=1.03, rounds=3, outliers=0),
+                    traffic_bytes={"DRAM": 3_000_000},
+                ),
+                latency(90, 91, precision="fp32"),
+                refusals=(words,),
+            ),
         ),
         findings=(finding("error", words), finding("warning", words), finding("info", words)),
     )  # fmt: skip
@@ -441,29 +465,31 @@ def test_every_text_stays_readable(payload):
 # Ranking
 
 
-def test_the_board_is_ranked_by_raw_psnr_and_failed_entries_stand_apart():
-    page = index(
-        failed("f2"), entry("c", 28.0), entry("bare"), entry("a", 30.0), failed("f1"), entry("b", 29.0)
+def test_the_board_is_ranked_by_score_and_failed_entries_stand_apart():
+    page = index(  # 29 dB in a fifth of the time are worth more than 30
+        failed("f2"), entry("c", 28.0, 50.0), entry("bare"), entry("b", 30.0, 50.0), failed("f1"),
+        entry("a", 29.0, 10.0),
     )  # fmt: skip
     assert [row[:2] for row in board(page)] == [["1", "Aa"], ["2", "Bb"], ["3", "Cc"], [MISSING, "BAREbare"]]
     assert "3 submissions scored, 2 failed." in page.one("p", "lede").text
-    assert "A leads with 30.00 dB" in page.one("p", "lede").text
+    assert "A leads with 29.00 dB" in page.one("p", "lede").text
     rows = page.section("failed").one("tbody").all("tr")
     assert [row.one("a").text for row in rows] == ["F1", "F2"]
 
 
 def test_ties_share_a_rank_and_go_by_name():
-    page = index(entry("d", 29.0), entry("c", 30.0), entry("a", 30.0), entry("b", 31.0), entry("e", 28.0))
+    page = index(*(entry(name, db, 50.0) for name, db in zip("dcabe", (29.0, 30.0, 30.0, 31.0, 28.0), strict=True)))
     assert [(row[0], row[1][0]) for row in board(page)] == [("1", "B"), ("2", "A"), ("2", "C"), ("4", "D"), ("5", "E")]
 
 
 def test_more_digits_than_are_shown_still_rank():
-    page = index(entry("a", 30.001), entry("b", 30.002))
-    assert [(row[0], row[1][0], row[2]) for row in board(page)] == [("1", "B", "30.00"), ("2", "A", "30.00")]
+    page = index(entry("a", 30.001, 50.0), entry("b", 30.002, 50.0))
+    assert [(row[0], row[1][0], row[3]) for row in board(page)] == [("1", "B", "30.00"), ("2", "A", "30.00")]
 
 
 def test_ranking_follows_raw_bytes_not_dequantised_values():
-    clipped, unclipped = entry("a", 29.0), entry("b", score=score(21.0, psnr_dequantised_db=31.0, psnr_fp32_db=31.0))
+    clipped = entry("a", 29.0, 50.0)
+    unclipped = entry("b", ms=50.0, score=score(21.0, psnr_dequantised_db=31.0, psnr_fp32_db=31.0))
     finished, stopped_ = ranked(results(unclipped, clipped))
     assert [e.name for e in finished] == ["a", "b"]
     assert stopped_ == []
@@ -503,11 +529,12 @@ def test_without_failures_there_is_no_such_section():
 def test_figures_of_a_board_row():
     evaluation = entry(
         "a", score=score(29.5, psnr_fp32_db=30.25, psnr_dequantised_db=29.0, ssim_raw=0.87654),
-        latency=(latency(50.0, 52.0, 60.0), latency(99.0), latency(120.25, precision="fp32")),
+        runtime=(on(latency(50.0, 52.0, 60.0), latency(99.0), latency(120.25, precision="fp32")),),
         check=checked("pass", "pass", "warn", "fail", "skip"), findings=(finding("error"), finding("info")),
     )  # fmt: skip
     page = index(evaluation)
     expected = {
+        "score": f"{2 ** (59 - 48) / 52:.5g}", "ratio": MISSING,
         "psnr_raw": "29.50", "ssim_raw": "0.8765", "psnr_fp32": "30.25", "drop": "0.75", "psnr_dequantised": "29.00",
         "gap": "\N{MINUS SIGN}0.50", "runtime_int8": "52.0", "runtime_fp32": "120.2", "parameters": "42.5",
         "macs": "9.77", "size": "56.7", "rules": "2/51 fail, 1 warn, 1 skip", "findings": "21 error, 1 info",
@@ -526,7 +553,7 @@ def test_figures_that_were_not_measured_are_en_dashes_never_zeros():
     assert cell(page, 0, "rank").text == MISSING
     single = page_of(entry("bare"))
     assert single.one("div", "psnr_raw").one("dd").text == MISSING
-    for words in ("Not scored.", "Not checked.", "Not timed.", "Nothing was converted."):
+    for words in ("Not scored.", "No score:", "Not checked.", "Not timed.", "Nothing was converted."):
         assert words in single.text
     assert not re.search(r"\b(None|nan|inf|Undefined)\b", single.one("main").text.replace("None.", ""))
 
@@ -570,25 +597,70 @@ def test_the_image_table_has_every_figure_with_its_unit():
 
 
 def test_the_best_of_each_column_is_marked_and_only_where_there_is_a_choice():
-    page = index(entry("a", 30.0, 60.0), entry("b", 29.0, 40.0), entry("c", 30.0))
+    page = index(entry("a", 30.0, 60.0), entry("b", 29.0, 40.0), entry("c", 30.0))  # by score a, b, and c without
     best = {column.id: [("best" in cell(page, row, column.id).classes) for row in range(3)] for column in COLUMNS}
-    assert best["psnr_raw"] == [True, True, False]  # a and c, then b
-    assert best["runtime_int8"] == [False, False, True]
+    assert best["score"] == [True, False, False]
+    assert best["psnr_raw"] == [True, False, True]
+    assert best["runtime_int8"] == [False, True, False]
     assert best["drop"] == best["ssim_raw"] == best["rules"] == best["runtime_fp32"] == [False] * 3
 
 
 def test_the_headline_is_the_first_report_of_its_precision_with_samples():
     first, second = latency(50.0), latency(40.0)
-    evaluation = entry("a", latency=(latency(90.0, precision="fp32"), latency(), first, second))
+    evaluation = entry("a", runtime=(on(latency(90.0, precision="fp32"), latency(), first, second),))
     assert headline(evaluation, "int8") is first
-    assert headline(entry("b", latency=(latency(),)), "int8") is None
+    assert headline(entry("b", runtime=(on(latency()),)), "int8") is None
 
 
 def test_the_latency_table_has_median_and_deciles():
     samples = [float(n) for n in range(101, 112)]
-    row = page_of(entry("a", latency=(latency(*samples), latency(7.0)))).section("latency").one("tbody").all("tr")
-    assert [c.text for c in row[0].all("td")] == ["INT8", "made up", "2", "106.0", "102.0", "110.0", "1", "11"]
-    assert [c.text for c in row[1].all("td")] == ["INT8", "made up", "2", "7.0", MISSING, MISSING, "1", "1"]
+    row = page_of(entry("a", runtime=(on(latency(*samples), latency(7.0)),))).section("latency").one("tbody").all("tr")
+    said = [MISSING, MISSING]  # no ratio, so no outliers either
+    how = "measured: made upmade up"
+    assert [c.text for c in row[0].all("td")] == ["INT8", "2", "106.0", "102.0", "110.0", *said, "11after 1", how]
+    assert [c.text for c in row[1].all("td")] == ["INT8", "2", "7.0", MISSING, MISSING, *said, "1after 1", how]
+
+
+def test_a_ratio_is_told_with_its_interval_and_layers_with_what_ran_them():
+    latency_ = page_of(complete()).section("latency")
+    cells = latency_.all("tbody")[0].all("tr")[0].all("td")
+    assert [cells[i].text for i in (5, 6)] == ["1.0201.010 to 1.030", "0"]
+    rows = latency_.one("details").one("tbody").all("tr")
+    assert [row.one("th").text for row in rows] == ["CONV_2D 0", "DEPTH_TO_SPACE 1"]
+    assert [c.text for c in rows[0].all("td")] == ["XNNPACK", "30.000", "60.0", "", "2.00"]
+    assert "at least: 12 MB at 12 GB/s" in rows[1].text
+    assert ["paper" in row.one("i").classes for row in rows] == [False, True]
+
+
+def test_the_score_is_shown_with_its_inputs():
+    section = page_of(entry("a", 30.0, 50.0)).section("score")
+    assert "2^(2 PSNR) / (2^48 runtime in ms)" in section.text
+    assert [words in section.text for words in (f"{2**12 / 50:.5g}", "30.000 dB", "50.00 ms: median")] == [True] * 3
+
+
+def noisy(name: str) -> Evaluation:
+    ratio = Ratio(value=1.0, low=0.9, high=1.1, rounds=30, outliers=9)
+    report = msgspec.structs.replace(latency(50.0), ratio=ratio, reference_ms=(50.0,))
+    return entry(name, 30.0, runtime=(on(report),))
+
+
+def test_a_noisy_timing_does_not_rank_and_says_so():
+    page = index(noisy("a"), entry("b", 20.0, 50.0))
+    assert [row[:2] for row in board(page)] == [["1", "Bb"], [MISSING, "Aa"]]
+    assert cell(page, 1, "score").one("span", "alert").text == "too noisy to rank"
+    assert "too noisy to rank: the ratio to the reference model" in page_of(noisy("a")).section("score").text
+
+
+def test_each_further_backend_has_its_column_and_tells_estimates():
+    guess = LatencyReport(
+        backend="npu", precision="int8", device="d", how="estimated", estimate_ms=20.0, layers=LAYERS, layers_how="h"
+    )
+    several = entry("a", 30.0, runtime=(on(latency(50.0)), on(guess, refusals=("DEPTH_TO_SPACE is left to the CPU",))))
+    page = index(several, entry("b", 29.0, 50.0))
+    assert cell(page, 0, "runtime_on_npu").text == "20.0estimate, 20.0 by rule"
+    assert cell(page, 1, "runtime_on_npu").text == MISSING
+    assert "DEPTH_TO_SPACE is left to the CPU" in page_of(several).section("latency").text
+    assert not index(entry("b", 29.0, 50.0)).all("td", "runtime_on_npu")
 
 
 @pytest.mark.parametrize(("dequantised", "alert"), [(30.4, False), (30.6, True), (29.4, True), (30.0, False)])
@@ -623,7 +695,7 @@ def test_scores_not_taken_alike_are_flagged(changes, cautions):
 
 
 def test_runtimes_not_taken_alike_are_flagged():
-    other = entry("b", 29.0, latency=(latency(50.0, backend="phone"),))
+    other = entry("b", 29.0, runtime=(on(latency(50.0, backend="phone")),))
     (caution,) = index(entry("a", 29.0, 50.0), other).all("p", "caution")
     assert "Runtimes were not all taken alike." in caution.text
 
@@ -693,7 +765,7 @@ def test_what_cannot_be_drawn_is_named():
         entry("a", 30.0, 50.0), entry("untimed", 29.0), entry("unscored", None, 20.0), entry("zero", 28.0, 0.0)
     )
     assert set(marks(page)) == {"A"}
-    assert "for want of a score or a runtime: UNTIMED, ZERO, UNSCORED." in " ".join(page.one("figcaption").text.split())
+    assert "for want of a score or a runtime: UNSCORED, UNTIMED, ZERO." in " ".join(page.one("figcaption").text.split())
 
 
 def test_without_points_there_is_no_plot():

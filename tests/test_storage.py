@@ -11,7 +11,7 @@ from mai_harness.storage import SCHEMA_VERSION, read_results, write_bytes, write
 
 RESULTS = Results(
     schema_version=SCHEMA_VERSION, harness_version="0", created="2026-01-01T00:00:00+00:00", machine="m", versions={},
-    dataset="d",
+    dataset="d", formula="mai2021",
     submissions=(
         Evaluation(name="a", title="A", kind="onnx", failure=Failure(stage="check", kind="error", reason="r")),
     ),

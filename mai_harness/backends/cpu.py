@@ -140,6 +140,7 @@ class _AnyModel:
     def __init__(self, path: Path, threads: int, frame: str = "", given: Sequence[Values] = ()) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
+        read_graph(path)  # refuses damaged files, of which LiteRT dies
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             details = self._interpreter.get_input_details()

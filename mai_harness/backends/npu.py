@@ -67,7 +67,7 @@ def measure(choice: Choice, model: Model, plan: TimingPlan) -> BackendReport:
     return BackendReport(
         backend=str(choice),
         reports=(_report(choice, setup, told, layers, _layers_how(graph, layers)),),
-        refusals=tuple(_refusals(graph, told)),
+        refusals=tuple(_refusals(graph, told, layers)),
     )
 
 
@@ -137,11 +137,13 @@ def _readable(path: Path) -> Graph:
     if graph.subgraphs != 1:
         raise HarnessError(f"{path.name} has {graph.subgraphs} subgraphs; the backend npu takes files of one")
     for op in graph.ops:
-        for result in (graph.tensors[index] for index in op.outputs):
-            if result.dtype.startswith("float") and op.name not in _CONVERSIONS:
-                _refuse(path, f"{_label(op)} computes in {result.dtype}", "full-integer INT8", "quantise it in full")
-            if -1 in result.shape_signature[1:]:
-                _refuse(path, f"the size of what {_label(op)} puts out is free", "fixed sizes", "give its static twin")
+        dtypes = [graph.tensors[index].dtype for index in op.outputs if op.name not in _CONVERSIONS]
+        if any(dtype.startswith("float") for dtype in dtypes):
+            _refuse(path, f"{_label(op)} computes in {dtypes[0]}", "full-integer INT8", "quantise it in full")
+    for tensor in graph.tensors:
+        # Vela leaves to the CPU whatever touches a free size; of a free batch it takes one image.
+        if -1 in tensor.shape_signature[1:]:
+            _refuse(path, f"the size of tensor {tensor.name!r} is free", "fixed sizes", "give its static twin")
     return graph
 
 
@@ -329,7 +331,7 @@ def _report(choice: Choice, setup: _Setup, told: _Told, layers: tuple[Layer, ...
 
 def _how(told: _Told, by_rule: Sequence[float]) -> str:
     used = {name: float(told.summary[f"{_column(name)}_memory_used"]) for name in _MEMORIES.values()}
-    memory = " and ".join(f"{kib / 1024:.3g} MiB of {name}" for name, kib in used.items() if kib)
+    memory = " and ".join(f"{_size(kib)} of {name}" for name, kib in used.items() if kib)
     said = (
         f"estimated, nothing was run: cycles that Vela counts, one operator after another,"
         f" at {told.clock_hz / 1e9:g} GHz with {memory} in use"
@@ -339,6 +341,10 @@ def _how(told: _Told, by_rule: Sequence[float]) -> str:
     count = "one operator" if len(by_rule) == 1 else f"{len(by_rule)} operators"
     rest = f"{count} that Vela leaves to the CPU and puts at 0"
     return f"{said}; and by a rule for {rest}, at least {sum(by_rule):.3g} ms"
+
+
+def _size(kib: float) -> str:
+    return f"{kib / 1024:.1f} MiB" if kib >= 1024 else f"{kib:.3g} KiB"
 
 
 def _traffic(summary: dict[str, str]) -> dict[str, int]:
@@ -356,15 +362,15 @@ def _layers_how(graph: Graph, layers: Sequence[Layer]) -> str:
     return f"{_LAYERS_HOW}; {', '.join(gone)}: made part of others, and in no row" if gone else _LAYERS_HOW
 
 
-def _refusals(graph: Graph, told: _Told) -> list[str]:
+def _refusals(graph: Graph, told: _Told, layers: Sequence[Layer]) -> list[str]:
     """What stays with the CPU, and Vela's reason."""
-    left = (part.op for part in _parts(graph, told.tables) if part.on_cpu)
-    return [f"{_label(op)} is left to the CPU: {_reason(graph, op, told.reasons)}" for op in left if op]
+    left = {layer.name for layer in layers if layer.rule}
+    return [f"{_label(op)} is left to the CPU: {_reason(graph, op, told)}" for op in graph.ops if _label(op) in left]
 
 
-def _reason(graph: Graph, op: Op, reasons: dict[str, str]) -> str:
+def _reason(graph: Graph, op: Op, told: _Told) -> str:
     names = [graph.tensors[index].name for index in op.outputs]
-    return next((reasons[name] for name in names if name in reasons), "Vela does not tell why")
+    return next((told.reasons[name] for name in names if name in told.reasons), "Vela does not tell why")
 
 
 def _label(op: Op) -> str:

@@ -80,7 +80,8 @@ def number(value: float | None, form: str) -> str:
 def headline(evaluation: Evaluation, precision: str, backend: str | None = None) -> LatencyReport | None:
     """The latency that the board shows: the first report of that precision by that backend, or by the first."""
     chosen = [each for each in evaluation.runtime if backend in (None, each.backend)][:1]
-    return next((r for each in chosen for r in each.reports if r.precision == precision), None)
+    reports = (report for each in chosen for report in each.reports)
+    return next((r for r in reports if r.precision == precision and (r.samples_ms or r.estimate_ms is not None)), None)
 
 
 def _mean(metric: str) -> Value:
@@ -130,8 +131,8 @@ def _score(evaluation: Evaluation) -> float | None:
 
 
 def _score_note(evaluation: Evaluation) -> Note:
-    refused = evaluation.challenge is not None and evaluation.challenge.refusal
-    return Note("too noisy", alert=True) if refused else Note()
+    refusal = evaluation.challenge.refusal if evaluation.challenge else ""
+    return Note(refusal.partition(":")[0], alert=True) if refusal else Note()
 
 
 def _fact(field: str, divisor: float) -> Value:
@@ -360,8 +361,10 @@ def _front(rows: list[Row], failed: list[Row], columns: Iterable[Column[Evaluati
     evaluations = [row.evaluation for row in rows]
     cases = [row for severity in ("error", "warning") for row in rows + failed if row.worst == severity]
     plotted = [row for row in rows if _point(row.evaluation)]
+    leading = [report for e in evaluations if (report := headline(e, "int8"))]
     return {
         "rows": rows, "failed": failed, "cases": cases,
+        "alike": len({(report.backend, report.device, report.threads) for report in leading}) < 2,
         "best": {column.id: column.best(evaluations) for column in columns},
         "plots": [_plot(plotted, *size) for size in (("wide", 1100, 460), ("narrow", 380, 400))] if plotted else [],
         "unplotted": [row for row in rows if row not in plotted],
@@ -560,6 +563,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("mai_harness"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=_finalise,
     )  # fmt: skip
+    made.globals["missing"] = MISSING  # a literal none would be escaped before it is finalised
     made.filters |= {"number": number, "moment": _moment, "quantile": _quantile}
     return made
 

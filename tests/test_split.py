@@ -1,5 +1,6 @@
 """A file taken apart computes what it computed whole."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import tiny
 
 from mai_harness.errors import ModelContractError
 from mai_harness.tflite_graph import read_graph, split
+from mai_harness.tflite_graph.edit import edited
 
 SHAPE = (1, 12, 16, 3)
 
@@ -52,8 +54,30 @@ def test_each_is_one_operator_named_by_its_place(model, tmp_path):
         assert len(found.inputs) == len(alone.inputs) == len(set(alone.inputs))
 
 
-def test_a_tensor_that_is_read_twice_is_given_once(model):
-    assert any(op.name == "ADD" and len(set(op.inputs)) == 1 for op in read_graph(model).ops)
+def test_a_tensor_that_is_read_twice_is_given_once(model, tmp_path):
+    graph, path = read_graph(model), tmp_path / "alone.tflite"
+    (twice,) = (op for op in graph.ops if op.name == "ADD" and len(set(op.inputs)) == 1)
+    (alone,) = (each for each in split(model) if each.name == f"ADD {twice.index}")
+    path.write_bytes(alone.model)
+    found = read_graph(path)
+    assert alone.inputs == (twice.inputs[0],)
+    assert found.ops[0].inputs == found.inputs * 2
+
+
+def test_constants_come_along_and_nothing_else(model, tmp_path):
+    path = tmp_path / "alone.tflite"
+    for op, alone in zip(read_graph(model).ops, split(model), strict=True):
+        path.write_bytes(alone.model)
+        constants = [tensor.size_bytes for tensor in read_graph(path).tensors if tensor.is_constant]
+        assert len(constants) == len(op.inputs) - op.inputs.count(alone.inputs[0])
+        assert len(alone.model) < sum(constants) + 4000  # the schema's tables take the rest
+
+
+def test_several_subgraphs_are_told(model, tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(edited(model.read_bytes(), lambda m: m.subgraphs.append(copy.deepcopy(m.subgraphs[0]))))
+    with pytest.raises(ModelContractError, match=r"m\.tflite has 2 subgraphs and cannot be taken apart"):
+        list(split(path))
 
 
 def test_damaged_files_are_told(tmp_path):

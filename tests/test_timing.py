@@ -26,7 +26,7 @@ def test_the_interval_holds_the_true_ratio_about_as_often_as_it_says():
     for _ in range(400):
         found = ratio(rng.lognormal(np.log(40), 0.05, 30), rng.lognormal(np.log(20), 0.05, 30))
         held += found.low <= 2.0 <= found.high
-    assert 0.93 <= held / 400 <= 1.0
+    assert 0.93 <= held / 400 <= 0.98  # of 30 rounds the order statistics give 95.7 %
 
 
 def test_the_interval_narrows_with_more_rounds():

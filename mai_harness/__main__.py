@@ -130,6 +130,11 @@ def _settings(**given: Any) -> "Settings":
     data: Path | None = given["data"]
     if data is not None and not data.is_dir():
         raise click.UsageError(f"--data {data} is not a folder")
+    if "formula" in given:
+        from mai_harness.challenge import FORMULAS
+
+        if given["formula"] not in FORMULAS:
+            raise click.UsageError(f"--formula {given['formula']}: no such formula; there are {', '.join(FORMULAS)}")
     timing = {key: given[key] for key in ("warmup", "runs", "threads") if key in given}
     chosen: dict[str, Any] = {key: given[key] for key in ("shave", "formula", "metrics", "jobs") if key in given}
     if "backends" in given:

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -603,12 +604,16 @@ def _placed(tell: Tell, index: int, count: int) -> Tell:
 def each_at_once(jobs: int, calls: Sequence[Callable[[], None]]) -> None:
     """Call each, so many at once. Whatever ends this, no child goes on."""
     pool = ThreadPoolExecutor(jobs)
+    futures = [pool.submit(call) for call in calls]
     try:
-        for future in [pool.submit(call) for call in calls]:
+        for future in futures:
             future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        kill_children()
+        # Again and again, for one that was between two stages begins its next.
+        while not all(future.done() for future in futures):
+            kill_children()
+            time.sleep(0.05)
         raise
     finally:
         pool.shutdown()
@@ -654,10 +659,11 @@ class EvaluationRun:
             try:
                 timed = benchmark(self.workshop, self.submission, self.converted, choice, self.prepared)
                 measured, gains = timed.measured, timed.gains
-            except StageFailed as error:
+            except HarnessError as error:  # one of its device too, which may have gone meanwhile
                 measured = msgspec.structs.replace(measured, refusals=(str(error),))
                 if choice == self.workshop.settings.backends[0]:
-                    self.found["failure"] = Failure(stage=error.stage, kind=error.kind, reason=str(error))
+                    kind = error.kind if isinstance(error, StageFailed) else "error"
+                    self.found["failure"] = Failure(stage="benchmark", kind=kind, reason=str(error))
             self.found["runtime"] = (*self.found.get("runtime", ()), measured)
             self.found["gains"] = (*self.found.get("gains", ()), *gains)
 

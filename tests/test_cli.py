@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tiny
+from PIL import Image
 
-COMMANDS = ("bench", "bench-loader", "check", "completion", "convert", "data", "doctor", "evaluate", "list", "new",
-            "render", "score", "study", "train")  # fmt: skip
+COMMANDS = ("bench", "bench-harness", "bench-loader", "check", "completion", "convert", "data", "doctor", "evaluate",
+            "list", "metanodes", "new", "render", "score", "study", "train")  # fmt: skip
 
 
 def run(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +41,15 @@ def test_the_help_lists_every_command(tmp_path):
     [
         (("evaluat",), "No such command"),
         (("evaluate", "--runs", "0"), "--runs"),
+        (("evaluate", "--jobs", "0"), "--jobs"),
+        (("evaluate", "--threads", "1", "--threads", "0"), "--threads"),
+        (("evaluate", "--metrics", "pillow"), "'opencv', 'scikit-image'"),
+        (("evaluate", "--backend", "cpu", "--backend", "tpu"), "there is no backend 'tpu'; choose from"),
+        (("evaluate", "--backend", "cpu:x"), "it has no target 'x'"),
+        (("evaluate", "--backend", "npu,speed=9"), "no option 'speed'"),
+        (("bench", "net", "--backend", "cpu,speed"), "'speed' is no KEY=VALUE"),
+        (("bench", "missing.tflite", "other.tflite"), "there is no submission or file 'missing.tflite'"),
+        (("evaluate", "--formula", "mai2031"), "no such formula; there are mai2021"),
         (("evaluate", "--data", "nowhere"), "nowhere is not a folder"),
         (("evaluate", "--submissions", "nowhere"), "is not a folder"),
         (("score", "nothing"), "there is no submission or file 'nothing'"),
@@ -107,6 +119,41 @@ def test_a_damaged_tflite_file_is_refused_with_its_stage(tmp_path):
     done = run("check", "net.tflite", "--json", cwd=tmp_path)
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"].startswith("check: ")
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory) -> Path:
+    """A folder with a.tflite, which is small, and photos to score on."""
+    root = tmp_path_factory.mktemp("shapes")
+    tiny.write(root / "a.tflite", tiny.upscaler)
+    (root / "photos").mkdir()
+    pixels = np.kron(np.random.default_rng(0).integers(0, 256, (10, 12, 3)), np.ones((12, 12, 1)))
+    Image.fromarray(pixels.astype(np.uint8)).save(root / "photos" / "a.png")
+    return root
+
+
+def test_both_libraries_score_alike(shapes):
+    options = ("--json", "--data", "photos")
+    usual, reference = (
+        json.loads(run("score", "a.tflite", *options, *more, cwd=shapes).stdout)
+        for more in ((), ("--metrics", "scikit-image"))
+    )
+    assert usual["psnr_raw_db"] == pytest.approx(reference["psnr_raw_db"], abs=1e-9)
+    assert usual["ssim_raw"] == pytest.approx(reference["ssim_raw"], abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_backend_that_is_named_times_on_the_threads_that_are_named(shapes):
+    given = ("--backend", "cpu", "--backend", "npu", "--threads", "2", "--threads", "1", "--runs", "2", "--warmup", "1")
+    done = run("bench", "a.tflite", "--json", *given, cwd=shapes)
+    assert done.returncode == 0, done.stderr
+    cpu, npu = json.loads(done.stdout)["runtime"]
+    assert [(each["backend"], each["threads"]) for each in cpu["reports"]] == [("cpu", 2), ("cpu", 1)]
+    assert npu["reports"][0]["estimate_ms"] > 0
+    words = run("bench", "a.tflite", *given, cwd=shapes).stdout
+    for told in ("cpu int8: median", "times the reference model, ABPN in INT8", "[XNNPACK]", "npu int8: estimate"):
+        assert told in words
 
 
 def test_a_second_run_on_the_same_output_is_refused(tmp_path):

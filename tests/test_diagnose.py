@@ -89,6 +89,24 @@ def test_the_missing_clip_is_explained_by_what_was_measured():
         assert figure in evidence
 
 
+def test_a_noisy_timing_is_explained_by_its_ratio():
+    (found,) = diagnose(evaluation(uncertainty=0.04))
+    for figure in ("2.000, between 1.920 and 2.080", "9 rounds, 1 outliers", "uncertain by 4.0 %", "more than 3 %"):
+        assert figure in found.evidence
+    assert "mai-harness evaluate net" in found.remedy
+
+
+def on_two(first: Evaluation, second: Evaluation) -> Evaluation:
+    """Timed on the backends of both."""
+    return msgspec.structs.replace(first, runtime=first.runtime + second.runtime)
+
+
+def test_only_the_runtime_that_ranks_is_called_noisy():
+    noisy = evaluation(uncertainty=1.0)
+    assert diagnose(on_two(HEALTHY, noisy)) == ()
+    assert [finding.id for finding in diagnose(on_two(noisy, HEALTHY))] == ["noisy-timing"]
+
+
 @pytest.mark.parametrize(
     "case",
     [

@@ -2,7 +2,9 @@
 
 import msgspec
 import pytest
+from test_challenge import report
 
+from mai_harness.challenge import score, with_scores
 from mai_harness.discover import discover
 from mai_harness.pipeline import Settings, merged
 from mai_harness.records import BackendReport, Evaluation, ImageScore, Results, ScoreReport
@@ -65,3 +67,24 @@ def test_a_row_whose_files_changed_or_went_does_not_stay(settings):
 )  # fmt: skip
 def test_rows_measured_otherwise_do_not_stay(settings, changes):
     assert names(merged(results(settings, "a"), results(settings, "a", "b", **changes), settings)) == ["a"]
+
+
+def test_scores_are_made_anew_over_all_rows(settings):
+    """Each run has its own reference, and a score is by the reference of all."""
+
+    def timed(found: Results, reference_ms: float) -> Results:
+        latency = report(2 * reference_ms, 2 * reference_ms, reference_ms=(reference_ms, reference_ms))
+        row = msgspec.structs.replace(
+            found.submissions[0],
+            runtime=(BackendReport(backend="cpu", reports=(latency,)),),
+            score=msgspec.structs.replace(
+                found.submissions[0].score, images=(ImageScore(name="i", figures={"psnr_raw_db": 30.0}),)
+            ),
+        )
+        return with_scores(msgspec.structs.replace(found, submissions=(row,)))
+
+    new, earlier = timed(results(settings, "a"), 20.0), timed(results(settings, "b"), 40.0)
+    assert [each.submissions[0].challenge.runtime_ms for each in (new, earlier)] == [40.0, 80.0]
+    both = merged(new, earlier, settings).submissions
+    assert [each.challenge.runtime_ms for each in both] == [60.0, 60.0]
+    assert both[0].challenge.value == both[1].challenge.value == pytest.approx(score("mai2021", 30.0, 60.0))

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from test_diagnose import FAULTS, HEALTHY
+from test_render import complete
 
 from mai_harness.diagnose import diagnose
 from mai_harness.records import Evaluation, Failure, Results
@@ -32,7 +33,8 @@ def site(tmp_path_factory) -> Path:
     )
     results = Results(
         schema_version=SCHEMA_VERSION, harness_version="0", created="2026-01-01T00:00:00+00:00", machine=hostile,
-        versions={}, dataset=hostile, formula="mai2021", submissions=(HEALTHY, *rows, failed),
+        versions={}, dataset=hostile, formula="mai2021",
+        submissions=(HEALTHY, *rows, failed, complete("complete", hostile)),
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("site")
     for relative, text in render(results).items():
@@ -47,7 +49,7 @@ def opened(page: Path, profile: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_page_opens_without_a_word_on_the_console(site, tmp_path):
     pages = sorted(site.rglob("*.html"))
-    assert len(pages) == 1 + len(FAULTS) + 2
+    assert len(pages) == 1 + len(FAULTS) + 3
     for page in pages:
         done = opened(page, tmp_path / page.stem)
         assert "CONSOLE" not in done.stderr, page

@@ -164,7 +164,7 @@ def test_a_second_run_repeats_nothing(place, first):
         }
     lines = [line for line in done.stderr.splitlines() if not line.startswith("data: photos")]
     started = [line.partition("] ")[2] for line in lines]
-    repeated = [line for line in started if line not in {f"{name}: benchmark" for name in noisy}]
+    repeated = [line for line in started if line not in {f"{name}.on-cpu: benchmark" for name in noisy}]
     assert repeated == ["segfault: export"]  # a crash may have been the machine's
 
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mai_harness import render as module
+from mai_harness.__main__ import _board
 from mai_harness.challenge import with_scores
 from mai_harness.metrics import FIGURES
 from mai_harness.records import (
@@ -40,7 +41,7 @@ from mai_harness.records import (
     ScoreReport,
     TensorFact,
 )
-from mai_harness.render import COLUMNS, MISSING, headline, number, ranked, render
+from mai_harness.render import COLUMNS, MISSING, board_columns, headline, number, ranked, render
 
 INDEX = PurePosixPath("index.html")
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -636,6 +637,9 @@ def test_the_score_is_shown_with_its_inputs():
     section = page_of(entry("a", 30.0, 50.0)).section("score")
     assert "2^(2 PSNR) / (2^48 runtime in ms)" in section.text
     assert [words in section.text for words in (f"{2**12 / 50:.5g}", "30.000 dB", "50.00 ms: median")] == [True] * 3
+    in_turns = page_of(complete()).section("score").text
+    assert "51.00 ms: 1.020 times the reference model's 50.00 ms, by the backend words" in in_turns
+    assert f"{2**12 / 51:.5g}" in in_turns
 
 
 def noisy(name: str) -> Evaluation:
@@ -661,6 +665,57 @@ def test_each_further_backend_has_its_column_and_tells_estimates():
     assert cell(page, 1, "runtime_on_npu").text == MISSING
     assert "DEPTH_TO_SPACE is left to the CPU" in page_of(several).section("latency").text
     assert not index(entry("b", 29.0, 50.0)).all("td", "runtime_on_npu")
+
+
+def test_columns_of_further_backends_stand_behind_the_runtimes():
+    both = entry("a", 30.0, runtime=(on(latency(50.0)), on(latency(40.0, backend="npu:x/1")), on(latency(9.0))))
+    ids = [column.id for column in board_columns(results(entry("b", 29.0, 50.0), both))]
+    place = ids.index("runtime_fp32")
+    (npu, cpu) = ids[place + 1 : place + 3]
+    assert [*ids[: place + 1], *ids[place + 3 :]] == [column.id for column in COLUMNS]
+    assert re.fullmatch(r"runtime_on_npu-x-1-[0-9a-f]{8}", npu)  # it is a class of the page, too
+    assert cpu == "runtime_on_cpu"
+    page = index(both)
+    assert [cell(page, 0, npu).text, cell(page, 0, "runtime_int8").text] == ["40.0", "50.0"]
+    assert [th.text for th in page.section("ranking").all("th", npu)] == ["npu:x/1ms"]
+
+
+def test_a_backend_that_refused_all_is_told_without_a_figure():
+    refused = entry("a", 30.0, runtime=(on(latency(50.0)), on(refusals=("it computes in float",))))
+    assert cell(index(refused), 0, "runtime_on_npu").text == MISSING
+    (told,) = page_of(refused).section("latency").all("p", "caution")
+    assert told.text == "npu refused: it computes in float"
+
+
+def test_it_is_told_by_backend_how_runtimes_were_taken():
+    guess = LatencyReport(backend="npu", precision="int8", device="an NPU", how="estimated", estimate_ms=20.0)
+    page = index(entry("a", 30.0, runtime=(on(latency(50.0), latency(90.0, precision="fp32")), on(guess))))
+    text = " ".join(page.one("div", "protocol").text.split())
+    assert "Runtime is of one frame by the backend cpu, measured: made up, on made up, 2 threads." in text
+    assert "Beside it is of one frame by the backend npu, estimated, on an NPU." in text
+    assert "Score is 2^(2 PSNR) / (2^48 runtime in ms)" in text
+    assert page.all("p", "caution") == []  # two backends are no mixture
+
+
+def test_a_busy_machine_is_told_beside_the_ratio():
+    page = index(noisy("a"), complete("b"))
+    assert [cell(page, row, "ratio").text for row in (0, 1)] == ["1.020± 1.0 %", "1.000± 10.0 %"]
+    assert [bool(cell(page, row, "ratio").all("span", "alert")) for row in (0, 1)] == [False, True]
+
+
+def test_the_terminal_shows_what_the_board_does():
+    guess = LatencyReport(backend="npu", precision="int8", device="d", how="estimated", estimate_ms=20.0)
+    found = results(
+        entry("slow", 31.0, 400.0), entry("fast", 30.0, runtime=(on(latency(50.0)), on(guess))), failed("gone")
+    )
+    lines = _board(found).splitlines()
+    heads = lines[2].split()
+    assert (heads[:3], heads[-2:]) == (["#", "submission", "score"], ["K", "passed"])
+    assert "npu" in lines[1].split()
+    assert [line.split()[:3] for line in lines[3:5]] == [
+        ["1", "fast", f"{2**12 / 50:.5g}"], ["2", "slow", f"{2**14 / 400:.5g}"],
+    ]  # fmt: skip
+    assert lines[5] == "gone: FAILED at export (error): It did not work."
 
 
 @pytest.mark.parametrize(("dequantised", "alert"), [(30.4, False), (30.6, True), (29.4, True), (30.0, False)])

@@ -438,7 +438,8 @@ class Evaluation(Record, frozen=True):
     @property
     def headline(self) -> LatencyReport | None:
         """The INT8 latency that ranks: the first of the first backend."""
-        return next((report for each in self.runtime[:1] for report in each.reports), None)
+        reports = (report for each in self.runtime[:1] for report in each.reports)
+        return next((report for report in reports if report.precision == "int8"), None)
 
 
 class Circumstances(Record, frozen=True):

@@ -87,6 +87,14 @@ def test_estimates_and_plain_medians_count_as_they_are():
     assert (b.runtime_ms, b.runtime_from) == (10.0, "median")
 
 
+def test_the_float_twin_never_ranks():
+    """A phone may refuse INT8 on each delegate and still run float."""
+    float_twin = msgspec.structs.replace(report(10.0), precision="fp32")
+    assert scored(entry("a", 30.0, float_twin)) == [None]
+    (found,) = scored(entry("a", 30.0, float_twin, report(40.0)))
+    assert found.runtime_ms == 40.0
+
+
 def test_without_a_psnr_or_a_runtime_there_is_no_score():
     assert scored(entry("a", None, report(9.0)), entry("b", 30.0), entry("c", 30.0, report())) == [None] * 3
 

@@ -689,7 +689,8 @@ def test_a_backend_that_refused_all_is_told_without_a_figure():
 
 def test_it_is_told_by_backend_how_runtimes_were_taken():
     guess = LatencyReport(backend="npu", precision="int8", device="an NPU", how="estimated", estimate_ms=20.0)
-    page = index(entry("a", 30.0, runtime=(on(latency(50.0), latency(90.0, precision="fp32")), on(guess))))
+    other = msgspec.structs.replace(latency(90.0), threads=1)  # it is on the entry's page, and not on the board
+    page = index(entry("a", 30.0, runtime=(on(latency(50.0), other), on(guess))))
     text = " ".join(page.one("div", "protocol").text.split())
     assert "Runtime is of one frame by the backend cpu, measured: made up, on made up, 2 threads." in text
     assert "Beside it is of one frame by the backend npu, estimated, on an NPU." in text

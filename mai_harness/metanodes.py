@@ -15,7 +15,7 @@ from mai_harness.backends import Choice, find
 from mai_harness.build_nodes import BuildNodesReport, BuildNodesRequest
 from mai_harness.datasets import Dataset
 from mai_harness.decompose import DecomposeRequest
-from mai_harness.errors import StageFailed
+from mai_harness.errors import HarnessError, StageFailed
 from mai_harness.latency_study import (
     LATENCY_SCHEMA_VERSION,
     Decomposition,
@@ -142,11 +142,11 @@ def _network_row(workshop: Workshop, row: Any, prepared: Prepared) -> NetworkRow
 def _decomposed(workshop: Workshop, name: str, file: str, choice: Choice, prepared: Prepared) -> Decomposition:
     plan = plan_for(workshop, prepared)
     plan = msgspec.structs.replace(plan, warmup=1, runs=min(plan.runs, NETWORK_ROUNDS), threads=plan.threads[:1])
-    request = DecomposeRequest(path=file, choice=choice, plan=plan, device=find(choice.name).device(choice))
     owner = Owner(f"metanodes.{name}.on-{work_name(str(choice))}", _digest(file))
     try:
+        request = DecomposeRequest(path=file, choice=choice, plan=plan, device=find(choice.name).device(choice))
         return workshop.run(owner, "decompose", request, Decomposition)
-    except StageFailed as error:
+    except HarnessError as error:  # one of its device too, which may have gone meanwhile
         return Decomposition(refusal=str(error))
 
 
@@ -156,15 +156,15 @@ def _timed(
     """Id -> backend -> outcome."""
     found: dict[str, dict[str, Outcome]] = {id_: {} for id_ in files}
     for choice in workshop.settings.backends:
-        request = TimeFilesRequest(
-            files=files,
-            against=against,
-            choice=choice,
-            plan=plan_for(workshop, prepared),
-            device=find(choice.name).device(choice),
-        )
         owner = Owner(f"metanodes.{part}.on-{work_name(str(choice))}", "".join(map(_digest, files.values())))
         with _refused(found, str(choice)):
+            request = TimeFilesRequest(
+                files=files,
+                against=against,
+                choice=choice,
+                plan=plan_for(workshop, prepared),
+                device=find(choice.name).device(choice),
+            )
             outcomes = workshop.run(owner, "time_files", request, TimeFilesReport).outcomes
             for id_, outcome in outcomes.items():
                 found[id_][str(choice)] = outcome
@@ -175,7 +175,7 @@ def _timed(
 def _refused(found: dict[str, dict[str, Outcome]], backend: str) -> Iterator[None]:
     try:
         yield
-    except StageFailed as error:
+    except HarnessError as error:  # one of its device too, which may have gone meanwhile
         for outcomes in found.values():
             outcomes[backend] = Outcome(refusal=str(error))
 

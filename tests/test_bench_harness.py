@@ -18,6 +18,7 @@ from mai_harness.bare_score import BareScoreRequest, bare_score
 from mai_harness.bench_harness import HarnessReport
 from mai_harness.datasets import Dataset, ImagePair, load_pair
 from mai_harness.errors import ModelContractError, StageFailed
+from mai_harness.interpreter import TFLiteModel
 from mai_harness.metrics import METRICS
 from mai_harness.pipeline import Settings
 from mai_harness.records import Failure, LrImage, Model, Submission
@@ -146,7 +147,7 @@ def test_a_network_of_another_scale_is_told(scored, tmp_path):
 
 
 def test_metrics_are_given_the_images_that_are_scored(scored, monkeypatch):
-    """Raw bytes of INT8 and rounded values of the twin, against HR: of one network they are alike."""
+    """Raw bytes of INT8 and rounded values of its twin, against HR."""
     given = []
 
     def seen(pixels: Any, hr: Any) -> float:
@@ -155,11 +156,18 @@ def test_metrics_are_given_the_images_that_are_scored(scored, monkeypatch):
 
     monkeypatch.setattr(bare_module, "METRICS", {"psnr": METRICS["psnr"]._replace(compute=seen)})
     bare_score(scored, Path("/nowhere"))
-    assert [pixels.shape for pixels, _ in given] == [(72, 96, 3)] * 4
     assert {pixels.dtype for pixels, _ in given} == {np.dtype(np.uint8)}
-    for pair, (_, first), (_, second) in zip(scored.dataset.pairs, given[::2], given[1::2], strict=True):
-        np.testing.assert_array_equal(first, np.asarray(Image.open(pair.hr)))
-        np.testing.assert_array_equal(first, second)
+    for pair, image, of_int8, of_float in zip(
+        scored.dataset.pairs, scored.images, given[::2], given[1::2], strict=True
+    ):
+        hr, lr = np.asarray(Image.open(pair.hr)), np.load(image.path)
+        for (pixels, reference), path in zip(
+            (of_int8, of_float), (scored.model.static, scored.model.float32), strict=True
+        ):
+            np.testing.assert_array_equal(reference, hr)
+            output = TFLiteModel(Path(path)).upscale(lr).astype(np.float64)
+            values = output if path == scored.model.static else np.rint(output).clip(0, 255)
+            np.testing.assert_array_equal(pixels, values)
 
 
 # The stages of one submission

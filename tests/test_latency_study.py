@@ -13,6 +13,7 @@ import tiny
 from test_cli import run
 from test_meta_nodes import HOLD
 from test_render import INDEX, PAYLOADS, Node, entry, harmless, parsed, results, skeleton
+from test_study import STUDY
 
 from mai_harness import decompose as decompose_module
 from mai_harness import time_files as time_files_module
@@ -555,7 +556,8 @@ def test_the_front_page_leads_there_if_there_are_latencies():
     board = results(entry("a", 30.0))
     (link,) = parsed(render(board, latencies=True)[INDEX]).section("studies").all("a")
     assert link.attributes["href"] == str(PAGE)
-    assert "metanodes.html" not in render(board)[INDEX]
+    for studies in ([], [STUDY]):
+        assert "metanodes.html" not in render(board, studies)[INDEX]
 
 
 def test_there_is_a_page_where_there_are_results(tmp_path):

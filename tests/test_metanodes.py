@@ -80,8 +80,14 @@ class Stages:
 def measure(tmp_path, monkeypatch):
     """Measures parts on two backends; with what was asked of the stages."""
 
-    def call(*parts: Any, refuses: str = "", fails: str = "") -> tuple[LatencyResults, Stages]:
-        stages = Stages(tmp_path, refuses)
+    def call(*parts: Any, refuses: str = "", fails: str = "", gone: str = "") -> tuple[LatencyResults, Stages]:
+        stages, asked = Stages(tmp_path, refuses), []
+
+        def device(choice: Choice) -> str:
+            asked.append(choice.name)
+            if choice.name == gone and asked.count(gone) > 1:
+                raise HarnessError(f"{gone} is gone")
+            return f"the {choice}"
 
         def converted(_workshop: Any, built: dict[str, Any], without: Any, _prepared: Any) -> str:
             if built["factory"] == fails:
@@ -93,7 +99,7 @@ def measure(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "_operators", lambda path: {Path(path).read_text(): 1})
         monkeypatch.setattr(module, "read_graph", lambda path: path)
         monkeypatch.setattr(module, "facts", lambda path: SimpleNamespace(macs=len(path.name)))
-        monkeypatch.setattr(module, "find", lambda name: SimpleNamespace(device=lambda choice: f"the {choice}"))
+        monkeypatch.setattr(module, "find", lambda name: SimpleNamespace(device=device))
         settings = Settings(
             out=tmp_path / "out", backends=(Choice(name="cpu"), Choice(name="adb", target="a:1")),
             plan=TimingPlan(runs=50, warmup=9, threads=(2, 1)),
@@ -131,12 +137,15 @@ def test_every_node_is_timed_on_every_backend(measure):
     assert all(re.fullmatch(r"[\w.-]+", folder) for folder in folders)
 
 
-def test_a_backend_that_fails_costs_its_own_figures(measure):
-    found, _ = measure("nodes", "networks", refuses="adb")
+@pytest.mark.parametrize("how", [{"refuses": "adb"}, {"gone": "adb"}], ids=["a stage fails", "the device goes away"])
+def test_a_backend_that_fails_costs_its_own_figures(how, measure):
+    found, _ = measure("nodes", "networks", **how)
     assert all(row.outcomes["cpu"].report for row in found.nodes)
-    assert {row.outcomes["adb:a:1"] for row in found.nodes} == {Outcome(refusal="adb is busy")}
+    (refusal,) = {row.outcomes["adb:a:1"].refusal for row in found.nodes}
+    assert refusal == ("adb is busy" if "refuses" in how else "adb is gone")
+    assert {row.outcomes["adb:a:1"].report for row in found.nodes} == {None}
     assert all(row.decompositions["cpu"].whole for row in found.networks)
-    assert all(row.decompositions["adb:a:1"] == Decomposition(refusal="adb is busy") for row in found.networks)
+    assert all(row.decompositions["adb:a:1"] == Decomposition(refusal=refusal) for row in found.networks)
 
 
 def test_forms_are_held_against_the_one_of_their_group_that_ships(measure):
@@ -185,14 +194,14 @@ def test_a_network_that_cannot_be_converted_is_told_in_its_row(measure):
         assert row.parameters > 0
 
 
-def test_a_backend_that_is_not_there_is_told_before_anything_starts(measure, monkeypatch):
+def test_a_backend_that_is_not_there_is_told_before_anything_starts(tmp_path, monkeypatch):
     def nowhere(_name: str) -> Any:
         raise HarnessError("there is no phone")
 
-    settings = Settings(out=Path("/nowhere"))
     monkeypatch.setattr(module, "find", nowhere)
     with pytest.raises(HarnessError, match="no phone"):
-        metanodes(settings, PARTS, DATASET, pytest.fail)
+        metanodes(Settings(out=tmp_path / "out"), PARTS, DATASET, pytest.fail)
+    assert not (tmp_path / "out").exists()
 
 
 def test_nodes_are_built_by_their_ids(tmp_path, monkeypatch):

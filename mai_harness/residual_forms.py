@@ -71,7 +71,7 @@ FORMS: tuple[Form, ...] = (
     _form(_CLIP, "clip-none", "None", "no clip; its bytes are no pixels", clip=False),
     _form(_SHUFFLE, "shuffle-dcr", "DCR", "channels in depth-column-row order: one DEPTH_TO_SPACE"),
     _form(
-        _SHUFFLE, "shuffle-crd", "CRD", "torch's order, as exported: a transposition in six dimensions, and the anchor by a GATHER",
+        _SHUFFLE, "shuffle-crd", "CRD", "torch's order: a transposition in six dimensions; the anchor is a GATHER",
         without=("depth-to-space", "permutations"),
     ),
 )  # fmt: skip

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mai_harness.train import TrainReport
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 NO = 1
 MISUSE = 2
 INTERRUPTED = 130
@@ -299,17 +300,21 @@ def _publish(results: "Results | None", out: Path) -> Path:
 
 
 def _studies(out: Path) -> "list[StudyResults]":
-    """Those whose results can be read; of others it is told why they cannot."""
-    from mai_harness.errors import ResultsUnreadable
     from mai_harness.study import read_study_results, study_path
 
-    found = []
-    for path in sorted(study_path(out, "x").parent.glob("*.json")):
-        try:
-            found.append(read_study_results(path))
-        except ResultsUnreadable as error:
-            _tell(str(error))
-    return found
+    paths = sorted(study_path(out, "x").parent.glob("*.json"))
+    return [found for path in paths if (found := _if_readable(read_study_results, path))]
+
+
+def _if_readable(read: Callable[[Path], T], path: Path) -> T | None:
+    """The results in a file that is there; why they cannot be read is told."""
+    from mai_harness.errors import ResultsUnreadable
+
+    try:
+        return read(path)
+    except ResultsUnreadable as error:
+        _tell(str(error))
+        return None
 
 
 def _board(results: "Results") -> str:
@@ -663,17 +668,10 @@ def _with_other_parts(results: "LatencyResults", out: Path) -> "LatencyResults":
 
 
 def _latencies(out: Path) -> "LatencyResults | None":
-    from mai_harness.errors import ResultsUnreadable
     from mai_harness.latency_study import latency_results_path, read_latency_results
 
     path = latency_results_path(out)
-    if not path.exists():
-        return None
-    try:
-        return read_latency_results(path)
-    except ResultsUnreadable as error:
-        _tell(str(error))
-        return None
+    return _if_readable(read_latency_results, path) if path.exists() else None
 
 
 def _latency_tables(results: "LatencyResults") -> str:

@@ -61,10 +61,8 @@ def _reference_ms(results: Results) -> float | None:
 
 def _scored(evaluation: Evaluation, formula: str, reference_ms: float | None) -> ChallengeScore | None:
     report = evaluation.headline
-    if report is None or not (report.samples_ms or report.estimate_ms is not None):
-        return None
     psnr_db = evaluation.score.mean("psnr_raw_db") if evaluation.score else None
-    if psnr_db is None:
+    if report is None or psnr_db is None:
         return None
     found = ChallengeScore(formula=formula, backend=report.backend, psnr_db=psnr_db)
     if is_noisy(report):

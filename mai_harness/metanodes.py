@@ -3,8 +3,7 @@
 import hashlib
 import importlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +33,7 @@ from mai_harness.pipeline import (
     Workshop,
     circumstances,
     convert,
+    failure,
     locked,
     plan_for,
     prepare,
@@ -85,7 +85,7 @@ def _forms(workshop: Workshop, prepared: Prepared) -> tuple[FormRow, ...]:
         try:
             files[form.id] = _converted(workshop, as_factory(form), form.without, prepared)
         except StageFailed as error:
-            failures[form.id] = _failure(error)
+            failures[form.id] = failure(error)
     against = {form.id: reference_of(form).id for form in FORMS}
     outcomes = _timed(workshop, "forms", files, against, prepared)
     return tuple(_form_row(form, against[form.id], files, outcomes, failures) for form in FORMS)
@@ -126,7 +126,7 @@ def _network_row(workshop: Workshop, row: Any, prepared: Prepared) -> NetworkRow
             for choice in workshop.settings.backends
         }
     except StageFailed as error:
-        found["failure"] = _failure(error)
+        found["failure"] = failure(error)
     return NetworkRow(
         name=row.name,
         title=row.title,
@@ -157,7 +157,7 @@ def _timed(
     found: dict[str, dict[str, Outcome]] = {id_: {} for id_ in files}
     for choice in workshop.settings.backends:
         owner = Owner(f"metanodes.{part}.on-{work_name(str(choice))}", "".join(map(_digest, files.values())))
-        with _refused(found, str(choice)):
+        try:
             request = TimeFilesRequest(
                 files=files,
                 against=against,
@@ -166,18 +166,11 @@ def _timed(
                 device=find(choice.name).device(choice),
             )
             outcomes = workshop.run(owner, "time_files", request, TimeFilesReport).outcomes
-            for id_, outcome in outcomes.items():
-                found[id_][str(choice)] = outcome
+        except HarnessError as error:  # one of its device too, which may have gone meanwhile
+            outcomes = dict.fromkeys(files, Outcome(refusal=str(error)))
+        for id_, outcome in outcomes.items():
+            found[id_][str(choice)] = outcome
     return found
-
-
-@contextmanager
-def _refused(found: dict[str, dict[str, Outcome]], backend: str) -> Iterator[None]:
-    try:
-        yield
-    except HarnessError as error:  # one of its device too, which may have gone meanwhile
-        for outcomes in found.values():
-            outcomes[backend] = Outcome(refusal=str(error))
 
 
 def _converted(workshop: Workshop, built: dict[str, Any], without: tuple[str, ...], prepared: Prepared) -> str:
@@ -205,10 +198,6 @@ def _operators(path: str) -> dict[str, int]:
 
 def _digest(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def _failure(error: StageFailed) -> Failure:
-    return Failure(stage=error.stage, kind=error.kind, reason=str(error))
 
 
 _MEASURE: dict[Part, Callable[[Workshop, Prepared], tuple[Any, ...]]] = {

@@ -79,8 +79,11 @@ R = TypeVar("R", bound=Record)
 Tell = Callable[[str], None]
 CARD_FILE = "weights.json"
 TRIES = 3  # of a timing that comes out too noisy to rank
-# Modules without influence on a stage's result: a change there leaves stored results valid.
-PRESENTATION = {"__main__", "challenge", "diagnose", "download", "pipeline", "render", "scaffold", "storage", "study"}
+# Modules and packages without influence on a stage's result: a change there leaves stored results valid.
+PRESENTATION = {
+    "__main__", "bench_harness", "challenge", "diagnose", "download", "metanodes", "pipeline", "render", "scaffold",
+    "storage", "study",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +201,7 @@ def _code_fingerprint() -> bytes:
     digest = hashlib.sha256(msgspec.json.encode(versions()))
     package = Path(__file__).parent
     for path in sorted(package.rglob("*.py")):
-        if path.stem not in PRESENTATION:
+        if path.relative_to(package).parts[0].removesuffix(".py") not in PRESENTATION:
             digest.update(path.name.encode() + path.read_bytes())
     return digest.digest()
 
@@ -630,6 +633,11 @@ def circumstances(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def failure(error: StageFailed) -> Failure:
+    """What a row of the results says of it."""
+    return Failure(stage=error.stage, kind=error.kind, reason=str(error))
+
+
 @dataclass
 class EvaluationRun:
     """One submission on its way through the stages, up to the first that fails; what was measured before is kept."""
@@ -648,7 +656,7 @@ class EvaluationRun:
             self.found["score"] = score(self.workshop, self.submission, self.converted, dataset, self.prepared)
             _package(self.workshop.settings, self.submission, self.converted.files)
         except StageFailed as error:
-            self.found["failure"] = Failure(stage=error.stage, kind=error.kind, reason=str(error))
+            self.found["failure"] = failure(error)
 
     def time(self) -> None:
         """Time it on every backend. One that cannot costs only its own figures, unless it is the one that ranks."""
@@ -687,9 +695,12 @@ class EvaluationRun:
 def summary(evaluation: Evaluation) -> dict[str, float | None]:
     """The figures that tables show: means of the scores, and median latencies in ms; ``None`` where not measured."""
     means = {f.key: evaluation.score.mean(f.key) if evaluation.score else None for f in FIGURES}
-    leading = [report for each in evaluation.runtime[:1] for report in each.reports]
-    medians = {report.precision: report.latency_ms for report in reversed(leading)}
-    return {**means, "latency_ms": medians.get("int8"), "latency_fp32_ms": medians.get("fp32")}
+    int8, fp32 = evaluation.latency("int8"), evaluation.latency("fp32")
+    return {
+        **means,
+        "latency_ms": int8.latency_ms if int8 else None,
+        "latency_fp32_ms": fp32.latency_ms if fp32 else None,
+    }
 
 
 def merged(results: Results, earlier: Results, settings: Settings) -> Results:

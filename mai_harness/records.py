@@ -437,9 +437,14 @@ class Evaluation(Record, frozen=True):
 
     @property
     def headline(self) -> LatencyReport | None:
-        """The INT8 latency that ranks: the first of the first backend."""
-        reports = (report for each in self.runtime[:1] for report in each.reports)
-        return next((report for report in reports if report.precision == "int8"), None)
+        """The INT8 latency that ranks."""
+        return self.latency("int8")
+
+    def latency(self, precision: Precision, backend: str | None = None) -> LatencyReport | None:
+        """The first report of that precision that has a figure, by that backend or else by the one that ranks."""
+        chosen = [each for each in self.runtime if backend in (None, each.backend)][:1]
+        reports = (report for each in chosen for report in each.reports if report.precision == precision)
+        return next((report for report in reports if report.samples_ms or report.estimate_ms is not None), None)
 
 
 class Circumstances(Record, frozen=True):

@@ -6,16 +6,15 @@ latency does not depend on them.
 
 from typing import Any
 
-import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mai_harness.networks import ABPN
+from mai_harness import networks
 from mai_harness.records import SCALE, Form
 
 
-class NearestAnchorABPN(ABPN):
+class NearestAnchorABPN(networks.ABPN):
     """ABPN whose anchor is made by nearest interpolation: the same function.
 
     A frozen convolution of stride 3 brings the interpolated image back to the LR space. torch's pixel_unshuffle would
@@ -85,7 +84,5 @@ def reference_of(form: Form) -> Form:
 
 def as_factory(form: Form) -> dict[str, Any]:
     """Where the network of a form is built: fields of a torch submission."""
-    import mai_harness.networks as networks
-
     path = networks.__file__ if form.factory == "ABPN" else __file__
-    return {"path": path, "factory": form.factory, "arguments": msgspec.to_builtins(form.arguments)}
+    return {"path": path, "factory": form.factory, "arguments": form.arguments}

@@ -26,11 +26,7 @@ class TimeFilesReport(Record, frozen=True):
 
 
 def time_files(request: TimeFilesRequest, _folder: Path) -> TimeFilesReport:
-    """All files take turns; if the backend refuses one of them, each is timed by itself and there are no ratios.
-
-    Raises:
-        HarnessError: the backend cannot run here.
-    """
+    """All files take turns; if the backend refuses one of them, each is timed by itself and there are no ratios."""
     try:
         reports = find(request.choice.name).compare(request.choice, list(request.files.values()), request.plan)
     except HarnessError:

@@ -41,7 +41,7 @@ from mai_harness.records import (
     ScoreReport,
     TensorFact,
 )
-from mai_harness.render import COLUMNS, MISSING, board_columns, headline, number, ranked, render
+from mai_harness.render import COLUMNS, MISSING, board_columns, number, ranked, render
 
 INDEX = PurePosixPath("index.html")
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
@@ -609,8 +609,8 @@ def test_the_best_of_each_column_is_marked_and_only_where_there_is_a_choice():
 def test_the_headline_is_the_first_report_of_its_precision_with_samples():
     first, second = latency(50.0), latency(40.0)
     evaluation = entry("a", runtime=(on(latency(90.0, precision="fp32"), latency(), first, second),))
-    assert headline(evaluation, "int8") is first
-    assert headline(entry("b", runtime=(on(latency()),)), "int8") is None
+    assert evaluation.latency("int8") is first
+    assert entry("b", runtime=(on(latency()),)).latency("int8") is None
 
 
 def test_the_latency_table_has_median_and_deciles():

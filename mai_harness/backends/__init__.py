@@ -81,8 +81,7 @@ def parse(text: str) -> Choice:
     """
     head, *rest = text.split(",")
     name, _, target = head.partition(":")
-    if name not in names():
-        raise HarnessError(f"there is no backend {name!r}; choose from {', '.join(names())}")
+    _require_known(name)
     options = {}
     for part in rest:
         key, equals, value = part.partition("=")
@@ -98,6 +97,10 @@ def find(name: str) -> Backend:
     Raises:
         HarnessError: there is none.
     """
+    _require_known(name)
+    return cast(Backend, importlib.import_module(f"{__name__}.{name}"))
+
+
+def _require_known(name: str) -> None:
     if name not in names():
         raise HarnessError(f"there is no backend {name!r}; choose from {', '.join(names())}")
-    return cast(Backend, importlib.import_module(f"{__name__}.{name}"))

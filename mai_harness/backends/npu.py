@@ -304,7 +304,7 @@ def _by_rule(graph: Graph, op: Op, summary: dict[str, str]) -> tuple[float, str]
     """The least that an operator takes on a CPU, in ms, and why."""
     area = summary["feature_map_storage_area"]
     # Vela writes GB/s, and divides by 2**30.
-    bandwidth = float(summary[re.sub("[- ]", "_", area).lower() + "_bandwidth"]) * 2**30
+    bandwidth = float(summary[f"{_column(area)}_bandwidth"]) * 2**30
     moved = sum(graph.tensors[index].size_bytes for index in (*op.inputs, *op.outputs) if index >= 0)
     work = macs(graph, op)
     moving_ms, working_ms = moved / bandwidth * 1e3, work / CPU_MACS_PER_S * 1e3

@@ -16,7 +16,7 @@ import jinja2
 
 from mai_harness.challenge import FORMULAS
 from mai_harness.metrics import FIGURES, GAP_LIMIT_DB, Figure
-from mai_harness.records import Evaluation, LatencyReport, Reading, Results, ScoreReport
+from mai_harness.records import Evaluation, LatencyReport, Precision, Reading, Results, ScoreReport
 from mai_harness.study import StudyResults, StudyRow
 from mai_harness.timing import is_noisy
 
@@ -77,13 +77,6 @@ def number(value: float | None, form: str) -> str:
     return format(value, form).replace("-", "\N{MINUS SIGN}")
 
 
-def headline(evaluation: Evaluation, precision: str, backend: str | None = None) -> LatencyReport | None:
-    """The latency that the board shows: the first report of that precision by that backend, or by the first."""
-    chosen = [each for each in evaluation.runtime if backend in (None, each.backend)][:1]
-    reports = (report for each in chosen for report in each.reports)
-    return next((r for r in reports if r.precision == precision and (r.samples_ms or r.estimate_ms is not None)), None)
-
-
 def _mean(metric: str) -> Value:
     return lambda evaluation: None if evaluation.score is None else evaluation.score.mean(metric)
 
@@ -96,9 +89,9 @@ def _difference(left: Value, right: Value) -> Value:
     return value
 
 
-def _runtime(precision: str, backend: str | None = None) -> Value:
+def _runtime(precision: Precision, backend: str | None = None) -> Value:
     def value(evaluation: Evaluation) -> float | None:
-        report = headline(evaluation, precision, backend)
+        report = evaluation.latency(precision, backend)
         return None if report is None else report.latency_ms
 
     return value
@@ -106,7 +99,7 @@ def _runtime(precision: str, backend: str | None = None) -> Value:
 
 def _runtime_note(backend: str | None = None) -> Callable[[Evaluation], Note]:
     def note(evaluation: Evaluation) -> Note:
-        report = headline(evaluation, "int8", backend)
+        report = evaluation.latency("int8", backend)
         if report is None or report.estimate_ms is None:
             return Note()
         return Note(f"estimate, {number(report.by_rule_ms, '.1f')} by rule" if report.by_rule_ms else "estimate")
@@ -115,12 +108,12 @@ def _runtime_note(backend: str | None = None) -> Callable[[Evaluation], Note]:
 
 
 def _ratio(evaluation: Evaluation) -> float | None:
-    report = headline(evaluation, "int8")
+    report = evaluation.headline
     return None if report is None or report.ratio is None else report.ratio.value
 
 
 def _ratio_note(evaluation: Evaluation) -> Note:
-    report = headline(evaluation, "int8")
+    report = evaluation.headline
     if report is None or report.ratio is None:
         return Note()
     return Note(f"± {100 * report.ratio.uncertainty:.1f} %", alert=is_noisy(report))
@@ -361,7 +354,7 @@ def _front(rows: list[Row], failed: list[Row], columns: Iterable[Column[Evaluati
     evaluations = [row.evaluation for row in rows]
     cases = [row for severity in ("error", "warning") for row in rows + failed if row.worst == severity]
     plotted = [row for row in rows if _point(row.evaluation)]
-    leading = [report for e in evaluations if (report := headline(e, "int8"))]
+    leading = [report for e in evaluations if (report := e.headline)]
     return {
         "rows": rows, "failed": failed, "cases": cases,
         "alike": len({(report.backend, report.device, report.threads) for report in leading}) < 2,
@@ -377,11 +370,16 @@ def _front(rows: list[Row], failed: list[Row], columns: Iterable[Column[Evaluati
     }  # fmt: skip
 
 
+def grouped(several: Iterable[T], group_of: Callable[[T], str]) -> dict[str, list[T]]:
+    """Each under its group's name, in order."""
+    groups: dict[str, list[T]] = {}
+    for each in several:
+        groups.setdefault(group_of(each), []).append(each)
+    return groups
+
+
 def _groups(columns: Iterable[Column[T]]) -> list[tuple[str, list[Column[T]]]]:
-    groups: dict[str, list[Column[T]]] = {}
-    for column in columns:
-        groups.setdefault(column.group, []).append(column)
-    return list(groups.items())
+    return list(grouped(columns, lambda column: column.group).items())
 
 
 def _score_conditions(scores: Iterable[ScoreReport]) -> list[dict[str, Any]]:
@@ -518,14 +516,12 @@ def _by_slug(studies: Sequence[StudyResults]) -> list[tuple[str, StudyResults]]:
 
 def _study(results: StudyResults) -> dict[str, Any]:
     rows = results.rows
-    groups: dict[str, list[StudyRow]] = {}
-    for row in rows:
-        groups.setdefault(row.group, []).append(row)
     trainings = {row.training: [each for each in rows if each.training == row.training] for row in rows if row.training}
     drawn = [row for row in rows if row.paper.ptq_loss_db is not None]
     losses = [loss for row in drawn for _, loss in _losses(row) if loss is not None]
     return {
-        "results": results, "columns": STUDY_COLUMNS, "groups": _groups(STUDY_COLUMNS), "row_groups": groups,
+        "results": results, "columns": STUDY_COLUMNS, "groups": _groups(STUDY_COLUMNS),
+        "row_groups": grouped(rows, lambda row: row.group),
         "best": {column.id: column.best(rows) for column in STUDY_COLUMNS},
         "reference": next((row for row in rows if row.name == results.reference), None),
         "failed": [(row, failure) for row in rows for failure in row.failures],

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mai_harness.latency_study import Decomposition, FormRow, LatencyResults, Outcome
 from mai_harness.meta_nodes import PaperFinding
-from mai_harness.records import Layer
-from mai_harness.render import MISSING, number, script_hash, template
+from mai_harness.render import MISSING, grouped, number, script_hash, template
 
 VERDICTS = {True: "holds", False: "does not hold", None: "undecided"}
 Table = tuple[str, list[str], list[list[str]]]  #: title, headings, rows
@@ -25,9 +24,9 @@ def render_latencies(results: LatencyResults, *, board: bool) -> dict[PurePosixP
         backends=backends,
         board=board,
         findings=_by_finding(results, backends),
-        node_groups=_grouped(results.nodes, lambda row: row.node.group),
+        node_groups=grouped(results.nodes, lambda row: row.node.group),
         node_longest={b: _longest(row.outcomes.get(b) for row in results.nodes) for b in backends},
-        form_groups=_grouped(results.forms, lambda row: row.form.group),
+        form_groups=grouped(results.forms, lambda row: row.form.group),
         form_longest={b: _longest(row.outcomes.get(b) for row in results.forms) for b in backends},
         shares={(row.name, b): shares(each) for row in results.networks for b, each in row.decompositions.items()},
         verdicts=VERDICTS,
@@ -41,13 +40,6 @@ def _by_finding(results: LatencyResults, backends: list[str]) -> list[tuple[Pape
     by_backend = {backend: found for backend in backends if (found := results.findings(backend))}
     first = next(iter(by_backend.values()), ())
     return [(stated, {b: found[i] for b, found in by_backend.items()}) for i, stated in enumerate(first)]
-
-
-def _grouped(rows: Iterable[Any], group_of: Any) -> dict[str, list[Any]]:
-    groups: dict[str, list[Any]] = {}
-    for row in rows:
-        groups.setdefault(group_of(row), []).append(row)
-    return groups
 
 
 def _longest(outcomes: Iterable[Outcome | None]) -> float:
@@ -65,9 +57,7 @@ class Share(NamedTuple):
 
 def shares(decomposition: Decomposition) -> list[Share]:
     """Time by kind of operator, longest first."""
-    kinds: dict[str, list[Layer]] = {}
-    for layer in decomposition.operators:
-        kinds.setdefault(layer.name.rpartition(" ")[0] or layer.name, []).append(layer)
+    kinds = grouped(decomposition.operators, lambda layer: layer.name.rpartition(" ")[0] or layer.name)
     total = sum(layer.ms for layer in decomposition.operators) or 1.0
     sums = [(kind, len(layers), sum(layer.ms for layer in layers)) for kind, layers in kinds.items()]
     return [Share(kind, times, ms, ms / total) for kind, times, ms in sorted(sums, key=lambda each: -each[2])]

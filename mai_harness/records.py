@@ -9,6 +9,9 @@ import msgspec
 SCALE = 3
 LR_FRAME = (360, 640)  # height and width of the challenge's LR frame, in pixels
 
+_ITEM_BYTES = {"float64": 8, "int64": 8, "uint64": 8, "complex64": 8, "float32": 4, "int32": 4, "uint32": 4}
+_ITEM_BYTES |= {"float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2, "int8": 1, "uint8": 1, "bool": 1}
+
 Kind = Literal["torch", "onnx", "pt2", "keras", "saved_model", "tflite"]
 Status = Literal["pass", "warn", "fail", "skip"]
 Precision = Literal["int8", "fp32"]
@@ -218,6 +221,69 @@ class ModelFacts(Record, frozen=True):
     receptive_radius: int | None  #: LR pixels that an output pixel sees to each side; ``None`` if unbounded or unknown
 
 
+class Tensor(Record, frozen=True):
+    """One tensor of the main subgraph; activations are NHWC unless the network says otherwise."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    shape_signature: tuple[int, ...]  #: the shape with -1 where it is dynamic
+    dtype: str  #: 'uint8', 'int8', 'int32', 'float32', ...
+    scales: tuple[float, ...]  #: one, or one a channel of ``quantised_dimension``; empty if not quantised
+    zero_points: tuple[int, ...]
+    quantised_dimension: int
+    buffer: int  #: tensors of the same buffer share their bytes
+    stored_bytes: int  #: bytes in the file; 0 for activations
+    values: tuple[int, ...] | None  #: of short int32 constants: shapes, paddings, axes
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the file holds the tensor's values."""
+        return self.stored_bytes > 0
+
+    @property
+    def elements(self) -> int:
+        """Product of the shape; 1 for a scalar."""
+        return math.prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in the file, or in memory for an activation (0 for a type of no fixed width)."""
+        return self.stored_bytes or self.elements * _ITEM_BYTES.get(self.dtype, 0)
+
+
+class Op(Record, frozen=True):
+    """One operator. Inputs and outputs are tensor indices, -1 for an input left out."""
+
+    index: int
+    name: str  #: 'CONV_2D', ... or the name of a custom operator
+    is_custom: bool
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: dict[str, int]  #: the schema's accessor names, such as 'StrideH'; only those that the analyses need
+
+    @property
+    def label(self) -> str:
+        """As reports name it: operator and index, such as 'CONV_2D 3'."""
+        return f"{self.name} {self.index}"
+
+
+class Graph(Record, frozen=True):
+    """The main subgraph of one file, operators in the order in which they run."""
+
+    tensors: tuple[Tensor, ...]
+    ops: tuple[Op, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    subgraphs: int
+    size_bytes: int  #: of the file
+
+    def operand(self, op: Op, position: int) -> Tensor | None:
+        """The op's input at ``position``; ``None`` if it is left out."""
+        index = op.inputs[position] if position < len(op.inputs) else -1
+        return self.tensors[index] if index >= 0 else None
+
+
 class RuleResult(Record, frozen=True):
     """One rule of the challenge against one model."""
 
@@ -396,14 +462,187 @@ class ChallengeScore(Record, frozen=True):
     refusal: str = ""
 
 
-class Finding(Record, frozen=True):
-    """One diagnosis: what happened, the measured evidence, what to do."""
+class Sample(Record, frozen=True):
+    """A part of a scored image that is examined, in LR pixels."""
+
+    image: int  #: place among the data set's pairs
+    name: str
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class TensorAnalysis(Record, frozen=True):
+    """One activation of an INT8 file on the samples, beside the same graph in float. Values are real, not codes."""
+
+    tensor: int  #: its index in the graph
+    layer: str  #: the operator that makes it, such as 'CONV_2D 3'
+    name: str
+    scale: float
+    zero_point: int
+    covered: tuple[float, float]  #: least and greatest value that a code stands for
+    used: tuple[float, float]  #: least and greatest value in float
+    saturated: float  #: share of the float values that no code stands for, beyond half a step
+    effective_bits: float  #: log2 of the codes that the float values fill; 8 if all
+    sqnr_db: float | None  #: signal to quantisation noise, all that comes before included; ``None`` if exact
+    injected_sqnr_db: float | None  #: of this layer's rounding alone, behind exact inputs
+    channels: int
+    dead_channels: int  #: of one value on every sample, in float
+    widest_channel: int
+    channel_ratio: float  #: range of the widest channel over the median one; 1 if there is one channel
+    weight_scales: int = 0  #: 1 per tensor, more per channel, 0 without weights
+    weight_ratio: float | None = None  #: greatest over least of the output channels' weight ranges
+
+
+class Trial(Record, frozen=True):
+    """What a model, changed in one way, gave on every sample: ``0000.npy``, ... in ``folder``.
+
+    ``values`` are float32 levels as the network gives them, (3h, 3w, 3); ``pixels`` are uint8, read as pixels.
+    """
 
     id: str
-    severity: Literal["info", "warning", "error"]
+    what: str
+    folder: str
+    reading: Literal["values", "pixels"]
+    tensor: int | None = None  #: of a trial ``restored-N``: first tensor of the group that is not rounded
+
+
+class ExamineReport(Record, frozen=True):
+    """A TFLite file run in many ways on LR samples: what its tensors hold, and outputs for the scorer to compare."""
+
+    graph: Graph
+    layout: Literal["NHWC", "NCHW", "swapped", "unknown"]  #: of the input; swapped: width before height
+    factor: float | None  #: output height over input height
+    samples: tuple[Sample, ...]
+    twin: Literal["given", "derived"]  #: weights of the float trials: of the float twin, or the file's own, dequantised
+    obstacle: str = ""  #: why it does not run at all
+    unsimulated: str = ""  #: why there is no layer-by-layer analysis
+    agreement: float | None = None  #: share of output codes that the simulation has within 1 of LiteRT's
+    residual: Literal["image", "feature", "none"] | None = None  #: what the output adds to; ``None`` if not known
+    not_finite: str = ""  #: the first layer with NaN or infinite float values
+    constant: str = ""  #: the first layer with one value in all places
+    twin_psnr_db: float | None = None  #: between the float file as given, and the graph of the INT8 file in float
+    dynamic_difference: float | None = None  #: largest difference of ``model_none.tflite``, in codes
+    recalibrated: dict[int, tuple[float, float]] = {}  #: ranges on the harness's calibration images, by tensor
+    tensors: tuple[TensorAnalysis, ...] = ()
+    trials: tuple[Trial, ...] = ()
+
+
+class Undo(Record, frozen=True):
+    """A fault that was undone on the samples, and the mean PSNR before and after."""
+
+    id: str  #: family, such as 'colour-order', 'value-range', 'shift', 'pixel-order'
+    what: str  #: such as 'the output's channels reversed'
+    carrier: Literal["int8", "float"]  #: on whose output
+    before_db: float
+    after_db: float
+    share_better: float  #: of the samples
+    details: dict[str, float] = {}  #: such as the shift in pixels
+
+
+class Border(Record, frozen=True):
+    """PSNR within ``width`` HR pixels of the image's edge and inside, of the INT8 pixels and of bicubic upscaling."""
+
+    width: int
+    border_db: float
+    inside_db: float
+    bicubic_border_db: float
+    bicubic_inside_db: float
+    mirrored_db: float | None  #: of whole samples that were mirrored at the edge first
+    whole_db: float  #: of the same samples as they are
+
+
+class Seams(Record, frozen=True):
+    """A grid that shows in the error: rows or columns where neighbours differ more than elsewhere."""
+
+    axis: Literal["rows", "columns"]
+    places: tuple[int, ...]  #: HR pixels
+    strength: float  #: step of the error there over the median step
+
+
+class Plateau(Record, frozen=True):
+    """A level inside (0, 255) at which the output stops, where HR goes on."""
+
+    end: Literal["top", "bottom"]
+    level: float
+    share: float  #: of the pixels
+    at_stake_db: float  #: gained if these pixels were right
+
+
+class Exhibit(Record, frozen=True):
+    """One patch as pictures, lossless WebP, and histograms over all samples."""
+
+    image: str
+    top: int  #: HR pixels
+    left: int
+    pictures: dict[str, bytes]  #: by what they show: raw, mended, fp32, hr, error
+    mended: str = ""  #: what was done for the picture ``mended``
+    histogram: tuple[int, ...] = ()  #: of the 256 output bytes
+    histogram_hr: tuple[int, ...] = ()
+
+
+class HeldOut(Record, frozen=True):
+    """Mean FP32 PSNR over that of the reference model, ABPN in INT8, on the scored set and on other photographs."""
+
+    images: tuple[str, ...]  #: the others
+    scored_gain_db: float
+    gain_db: float
+    bicubic_scored_db: float  #: bicubic upscaling over the reference model, on the scored set
+    bicubic_db: float
+
+
+class AppraiseReport(Record, frozen=True):
+    """Trials compared with HR. PSNR of a sample is ``None`` where infinite: identical images."""
+
+    psnr: dict[str, tuple[float | None, ...]]  #: by trial
+    undone: tuple[Undo, ...] = ()
+    border: Border | None = None
+    seams: tuple[Seams, ...] = ()
+    plateaus: tuple[Plateau, ...] = ()
+    spread: float = 0.0  #: standard deviation of the output bytes over all samples
+    exhibit: Exhibit | None = None
+    held_out: HeldOut | None = None
+
+    def mean(self, trial: str) -> float | None:
+        """Mean PSNR of a trial over the samples; ``None`` if there is none, or one is infinite."""
+        values = self.psnr.get(trial, ())
+        known = [value for value in values if value is not None]
+        return statistics.fmean(known) if known and len(known) == len(values) else None
+
+    def gain(self, trial: str, over: str) -> float | None:
+        """Mean PSNR of a trial less that of another."""
+        a, b = self.mean(trial), self.mean(over)
+        return None if a is None or b is None else a - b
+
+
+Severity = Literal["info", "warning", "error"]
+
+
+class Tried(Record, frozen=True):
+    """A mend that was tried, and the mean PSNR without it and with it."""
+
+    what: str
+    before_db: float
+    after_db: float
+    how: str  #: how it was tried, such as 'INT8 arithmetic simulated on 6 samples'
+
+
+class Finding(Record, frozen=True):
+    """One diagnosis: what happened, the measured evidence, what to do, and what that gave where it could be tried."""
+
+    id: str
+    severity: Severity
+    title: str
     evidence: str
-    explanation: str
+    explanation: str  #: two sentences
     remedy: str
+    layer: str = ""  #: the guilty operator, such as 'CONV_2D 3'
+    tensor: str = ""  #: the guilty tensor's name
+    explained_db: float | None = None  #: PSNR that this costs
+    cost_ms: float | None = None  #: runtime that this costs
+    tried: tuple[Tried, ...] = ()
+    explains: tuple[str, ...] = ()  #: ids of findings that are but symptoms of this one
 
 
 class Failure(Record, frozen=True):
@@ -412,6 +651,8 @@ class Failure(Record, frozen=True):
     stage: str
     kind: str
     reason: str
+    output_shape: tuple[int, ...] = ()  #: where the network's output has another shape than it should
+    not_finite: bool = False  #: the network's output has NaN or infinite values
 
 
 class Evaluation(Record, frozen=True):
@@ -431,6 +672,8 @@ class Evaluation(Record, frozen=True):
     runtime: tuple[BackendReport, ...] = ()  #: the first ranks
     challenge: ChallengeScore | None = None
     gains: tuple[Gain, ...] = ()
+    examine: ExamineReport | None = None
+    appraise: AppraiseReport | None = None
     findings: tuple[Finding, ...] = ()
     failure: Failure | None = None
     summary: dict[str, float | None] = {}  #: derived: mean scores by ``metrics.FIGURES``, and ``latency_ms``

@@ -134,7 +134,7 @@ class Training(Record, frozen=True):
     qat: QatRecipe | None = None  #: of what followed it
 
 
-class RowFailure(Failure, frozen=True):
+class RowFailure(Failure, frozen=True, kw_only=True):
     """Why a part of a row is missing."""
 
     part: Literal["network", "ptq", "qat", "runtime"]

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from mai_harness.tflite_graph.view import BROKEN, CONVOLUTIONS, Graph, Op
+from mai_harness.records import Graph, Op
+from mai_harness.tflite_graph.view import BROKEN, CONVOLUTIONS
 
 
 def receptive_radius(graph: Graph) -> int | None:

@@ -1,6 +1,5 @@
 """Read-only view of a TFLite file: its tensors and operators, as this harness needs them."""
 
-import math
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from mai_harness.errors import ModelContractError
-from mai_harness.records import Record
+from mai_harness.records import Graph, Op, Tensor
 
 IDENTIFIER = b"TFL3"
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
-_ITEM_BYTES = {"float64": 8, "int64": 8, "uint64": 8, "complex64": 8, "float32": 4, "int32": 4, "uint32": 4}
-_ITEM_BYTES |= {"float16": 2, "bfloat16": 2, "int16": 2, "uint16": 2, "int8": 1, "uint8": 1, "bool": 1}
 _MOST_VALUES = 64  # longer int32 constants are data, not shapes, paddings or axes
 # What the flatbuffers accessors and numpy raise on offsets and lengths that make no sense.
 BROKEN = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
@@ -38,64 +35,6 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "DEPTH_TO_SPACE": ("DepthToSpaceOptions", ("BlockSize",)),
     "SPACE_TO_DEPTH": ("SpaceToDepthOptions", ("BlockSize",)),
 }
-
-
-class Tensor(Record, frozen=True):
-    """One tensor of the main subgraph; activations are NHWC unless the network says otherwise."""
-
-    index: int
-    name: str
-    shape: tuple[int, ...]
-    shape_signature: tuple[int, ...]  #: the shape with -1 where it is dynamic
-    dtype: str  #: 'uint8', 'int8', 'int32', 'float32', ...
-    scales: tuple[float, ...]  #: one, or one a channel of ``quantised_dimension``; empty if not quantised
-    zero_points: tuple[int, ...]
-    quantised_dimension: int
-    buffer: int  #: tensors of the same buffer share their bytes
-    stored_bytes: int  #: bytes in the file; 0 for activations
-    values: tuple[int, ...] | None  #: of short int32 constants: shapes, paddings, axes
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether the file holds the tensor's values."""
-        return self.stored_bytes > 0
-
-    @property
-    def elements(self) -> int:
-        """Product of the shape; 1 for a scalar."""
-        return math.prod(self.shape)
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes in the file, or in memory for an activation (0 for a type of no fixed width)."""
-        return self.stored_bytes or self.elements * _ITEM_BYTES.get(self.dtype, 0)
-
-
-class Op(Record, frozen=True):
-    """One operator. Inputs and outputs are tensor indices, -1 for an input left out."""
-
-    index: int
-    name: str  #: 'CONV_2D', ... or the name of a custom operator
-    is_custom: bool
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    options: dict[str, int]  #: the schema's accessor names, such as 'StrideH'; only those that the analyses need
-
-
-class Graph(Record, frozen=True):
-    """The main subgraph of one file, operators in the order in which they run."""
-
-    tensors: tuple[Tensor, ...]
-    ops: tuple[Op, ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    subgraphs: int
-    size_bytes: int  #: of the file
-
-    def operand(self, op: Op, position: int) -> Tensor | None:
-        """The op's input at ``position``; ``None`` if it is left out."""
-        index = op.inputs[position] if position < len(op.inputs) else -1
-        return self.tensors[index] if index >= 0 else None
 
 
 def read_graph(path: Path) -> Graph:

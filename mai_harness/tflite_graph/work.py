@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from mai_harness.records import LR_FRAME, ModelFacts, Precision
+from mai_harness.records import LR_FRAME, Graph, ModelFacts, Op, Precision
 from mai_harness.tflite_graph.receptive_field import receptive_radius
-from mai_harness.tflite_graph.view import CONVOLUTIONS, Graph, Op
+from mai_harness.tflite_graph.view import CONVOLUTIONS
 
 # Operator -> (position of its data input, of its weights, and of everything that counts as parameters).
 _WEIGHTED: dict[str, tuple[int, int, tuple[int, ...]]] = {

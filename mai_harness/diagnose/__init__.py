@@ -1,0 +1,41 @@
+"""Say what went wrong and what to do, from measured values alone: one module a diagnosis, found by itself.
+
+A module offers ``findings(evaluation)``, which yields what it finds; modules whose names begin with an underscore are
+shared by others. Nothing is measured here: what a rule needs, ``examine`` and ``appraise`` have measured.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from functools import cache
+from typing import Protocol, cast, get_args
+
+from mai_harness.records import Evaluation, Finding, Severity
+
+_ORDER = {severity: place for place, severity in enumerate(reversed(get_args(Severity)))}
+
+
+class Rule(Protocol):
+    """What a module of this package offers."""
+
+    def findings(self, evaluation: Evaluation) -> Iterable[Finding]:
+        """What it finds; nothing where the evaluation lacks what it needs."""
+        ...
+
+
+def diagnose(evaluation: Evaluation) -> tuple[Finding, ...]:
+    """Every finding that is not but a symptom of another: gravest first, then by the dB and the ms that it explains."""
+    found = [finding for rule in rules().values() for finding in rule.findings(evaluation)]
+    symptoms = {id_ for finding in found for id_ in finding.explains}
+    return tuple(sorted((finding for finding in found if finding.id not in symptoms), key=_key))
+
+
+def _key(finding: Finding) -> tuple[int, float, float, str]:
+    return _ORDER[finding.severity], -(finding.explained_db or 0.0), -(finding.cost_ms or 0.0), finding.id
+
+
+@cache
+def rules() -> dict[str, Rule]:
+    """Every rule by its module's name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return {name: cast(Rule, importlib.import_module(f"{__name__}.{name}")) for name in names}

@@ -34,8 +34,8 @@ def with_dynamic_frame(model: bytes) -> bytes:
         ModelContractError: the bytes are no TFLite file, or keep their weights outside the flatbuffer.
     """
 
-    def free(unpacked: Any) -> None:
-        for graph in unpacked.subgraphs:
+    def free(tables: Any) -> None:
+        for graph in tables.subgraphs:
             for index in {*map(int, graph.inputs), *map(int, graph.outputs)}:
                 _free_frame(graph.tensors[index])
 
@@ -57,13 +57,13 @@ def with_ranges(model: bytes, source: Range, result: Range | None) -> bytes:
         ModelContractError: the bytes are no TFLite file, or keep their weights outside the flatbuffer.
     """
 
-    def fix(unpacked: Any) -> None:
-        graph = unpacked.subgraphs[0]
+    def fix(tables: Any) -> None:
+        graph = tables.subgraphs[0]
         fixed = {int(index): source for index in graph.inputs}
         if result is not None:
             fixed |= {int(index): result for index in graph.outputs}
-        _unbind(unpacked, {int(index) for index in graph.inputs})
-        groups = scale_groups(unpacked)
+        _unbind(tables, {int(index) for index in graph.inputs})
+        groups = scale_groups(tables)
         members: dict[int, list[int]] = {}
         for index, group in groups.items():
             members.setdefault(group, []).append(index)
@@ -76,13 +76,13 @@ def with_ranges(model: bytes, source: Range, result: Range | None) -> bytes:
     return edited(model, fix)
 
 
-def scale_groups(unpacked: Any) -> dict[int, int]:
+def scale_groups(tables: Any) -> dict[int, int]:
     """Activation of a ``ModelT`` -> least index of those that share its INT8 scale with it.
 
     Operators that hand codes on as they are bind their inputs and outputs together.
     """
-    graph, names = unpacked.subgraphs[0], operator_names(unpacked)
-    activations = {i for i, tensor in enumerate(graph.tensors) if is_activation(unpacked, tensor)}
+    graph, names = tables.subgraphs[0], operator_names(tables)
+    activations = {i for i, tensor in enumerate(graph.tensors) if is_activation(tables, tensor)}
     group = {index: index for index in activations}
     for op in graph.operators:
         if names[op.opcodeIndex] in SAME_SCALE:
@@ -96,33 +96,33 @@ def _union(graph: Any, indices: list[int]) -> Range | None:
     return (min(least for least, _ in ranges), max(most for _, most in ranges)) if ranges else None
 
 
-def _unbind(unpacked: Any, inputs: set[int]) -> None:
+def _unbind(tables: Any, inputs: set[int]) -> None:
     """Put a RELU before each concatenation of the input, or of copies of it, with something else."""
-    graph, names = unpacked.subgraphs[0], operator_names(unpacked)
+    graph, names = tables.subgraphs[0], operator_names(tables)
     copies, operators = set(inputs), []
     for op in graph.operators:
-        data = [int(i) for i in op.inputs if is_activation(unpacked, graph.tensors[i])]
+        data = [int(i) for i in op.inputs if is_activation(tables, graph.tensors[i])]
         same_scale = names[op.opcodeIndex] in SAME_SCALE
         if same_scale and data and copies.issuperset(data):
             copies |= set(map(int, op.outputs))
         elif same_scale:
             for index in sorted(copies.intersection(data)):
-                operators.append(_rescaled(unpacked, index))
+                operators.append(_rescaled(tables, index))
                 op.inputs = [len(graph.tensors) - 1 if i == index else i for i in op.inputs]
         operators.append(op)
     graph.operators = operators
 
 
-def _rescaled(unpacked: Any, index: int) -> Any:
+def _rescaled(tables: Any, index: int) -> Any:
     """A RELU from the tensor to a new one, the last, of the same shape and range."""
     from ai_edge_litert import schema_py_generated as schema
 
-    graph = unpacked.subgraphs[0]
+    graph = tables.subgraphs[0]
     twin = copy.deepcopy(graph.tensors[index])
     twin.name = bytes(twin.name or b"") + b"/rescaled"
     graph.tensors.append(twin)
     op = schema.OperatorT()
-    op.opcodeIndex = operator_code(unpacked, "RELU")
+    op.opcodeIndex = operator_code(tables, "RELU")
     op.inputs, op.outputs = [index], [len(graph.tensors) - 1]
     return op
 
@@ -133,56 +133,74 @@ def edited(model: bytes, change: Callable[[Any], None]) -> bytes:
     Raises:
         ModelContractError: the bytes are no TFLite file, or keep their weights outside the flatbuffer.
     """
-    from ai_edge_litert import schema_py_generated as schema
-
-    open_model(model, "the model")
     try:
-        unpacked = schema.ModelT.InitFromPackedBuf(model)
-        if any(buffer.offset > 1 for buffer in unpacked.buffers):
-            raise ModelContractError("the model keeps its weights outside the flatbuffer (over 2 GB): not supported")
-        change(unpacked)
-        builder = _AlignedBuilder(len(model) + 1024)
-        builder.Finish(unpacked.Pack(builder), IDENTIFIER)
-        return bytes(builder.Output())
+        tables = unpacked(model)
+        change(tables)
+        return packed(tables, len(model) + 1024)
     except BROKEN as error:
         raise ModelContractError(f"the model is no TFLite file: its tables are damaged ({error})") from None
 
 
-def operator_names(unpacked: Any) -> list[str]:
+def unpacked(model: bytes) -> Any:
+    """The schema's ``ModelT``.
+
+    Raises:
+        ModelContractError: the bytes are no TFLite file, or keep their weights outside the flatbuffer.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    open_model(model, "the model")
+    try:
+        tables = schema.ModelT.InitFromPackedBuf(model)
+    except BROKEN as error:
+        raise ModelContractError(f"the model is no TFLite file: its tables are damaged ({error})") from None
+    if any(buffer.offset > 1 for buffer in tables.buffers):
+        raise ModelContractError("the model keeps its weights outside the flatbuffer (over 2 GB): not supported")
+    return tables
+
+
+def packed(tables: Any, size: int = 1024) -> bytes:
+    """The file of a ``ModelT``; ``size`` is a guess of its length in bytes."""
+    builder = _AlignedBuilder(size)
+    builder.Finish(tables.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def operator_names(tables: Any) -> list[str]:
     """The schema's names of a ``ModelT``'s operator codes, such as 'CONV_2D', by ``opcodeIndex``."""
     names = builtin_operators()
-    return [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in unpacked.operatorCodes]
+    return [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in tables.operatorCodes]
 
 
-def operator_code(unpacked: Any, name: str) -> int:
+def operator_code(tables: Any, name: str) -> int:
     """Where a ``ModelT`` lists an operator by this name, which it does from now on if it did not."""
     from ai_edge_litert import schema_py_generated as schema
 
-    names = operator_names(unpacked)
+    names = operator_names(tables)
     if name not in names:
         code = schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
         code.version = 1
-        unpacked.operatorCodes.append(code)
+        tables.operatorCodes.append(code)
     return [*names, name].index(name)
 
 
-def add_constant(unpacked: Any, name: bytes, values: npt.NDArray[np.float32]) -> int:
+def add_constant(tables: Any, name: bytes, values: npt.NDArray[np.float32]) -> int:
     """A new float32 tensor that a ``ModelT`` holds; its index."""
     from ai_edge_litert import schema_py_generated as schema
 
-    graph, buffer, tensor = unpacked.subgraphs[0], schema.BufferT(), schema.TensorT()
+    graph, buffer, tensor = tables.subgraphs[0], schema.BufferT(), schema.TensorT()
     buffer.data = np.frombuffer(values.tobytes(), np.uint8)
     tensor.name, tensor.shape = name, np.array(values.shape, np.int32)
-    tensor.type, tensor.buffer = schema.TensorType.FLOAT32, len(unpacked.buffers)
-    unpacked.buffers.append(buffer)
+    tensor.type, tensor.buffer = schema.TensorType.FLOAT32, len(tables.buffers)
+    tables.buffers.append(buffer)
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1
 
 
-def is_activation(unpacked: Any, tensor: Any) -> bool:
+def is_activation(tables: Any, tensor: Any) -> bool:
     """Whether the values of a ``TensorT`` are made when the model runs, and not held by the file."""
-    data = unpacked.buffers[tensor.buffer].data
+    data = tables.buffers[tensor.buffer].data
     return data is None or len(data) == 0
 
 

@@ -1,7 +1,7 @@
 """The command line: the only module that prints, reads the environment and chooses exit codes.
 
 Exit codes: 0 done; 1 the answer is no (a rule failed, a model could not be brought that far); 2 wrong use, or
-something that a person has to mend first; 130 interrupted.
+something that a person has to mend first; 3 `diagnose` has warnings, but no error; 130 interrupted.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mai_harness.pipeline import Converted, Settings, Workshop
     from mai_harness.prepare import Prepared
     from mai_harness.qat import QatReport
-    from mai_harness.records import LatencyReport, Model, Ratio, Results, RuleResult, Submission
+    from mai_harness.records import Finding, LatencyReport, Model, Ratio, Results, RuleResult, Submission
     from mai_harness.study import StudyResults
     from mai_harness.train import TrainReport
 
@@ -32,6 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 NO = 1
 MISUSE = 2
+WARNED = 3
 INTERRUPTED = 130
 DOWNLOAD_PARTS = ("valid", "train")
 LATENCY_PARTS = ("nodes", "forms", "networks")
@@ -517,6 +518,65 @@ def score(target: str, as_json: bool, **given: Any) -> None:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+@cli.command()
+@_TARGET
+@_COMMON
+@_WITHOUT
+@_SHAVE
+@_METRICS
+@click.option(
+    "--float",
+    "twin",
+    type=click.Path(path_type=Path, exists=True, dir_okay=True),
+    metavar="FILE",
+    help="The float network that a TFLite file was made of: .onnx, .pt2, .keras, a SavedModel or float .tflite.",
+)
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME[:TARGET][,KEY=VALUE]",
+    default=("npu",),
+    show_default=True,
+    help="Where to take the runtimes of operators; may be repeated.",
+)
+def diagnose(target: str, as_json: bool, twin: Path | None, **given: Any) -> None:
+    """Say what is wrong with a submission or any TFLite file: which layer, which range, which byte, and the mend.
+
+    Findings come gravest first, then by the dB that they explain; mends that could be tried are measured. Exit codes:
+    0 nothing worse than info, 3 warnings, 1 errors, 2 wrong use.
+    """
+    from mai_harness import pipeline
+
+    settings, submission = _find(_settings(**given), target)
+    float_network = None if twin is None else _find(settings, str(twin.absolute()))
+    dataset = _told_data(settings)
+    with pipeline.locked(settings):
+        evaluation = pipeline.diagnosed(settings, submission, dataset, float_network, _tell)
+    text = "\n\n".join(map(_finding_text, evaluation.findings)) or "nothing found"
+    if evaluation.failure:
+        text = f"stopped at {evaluation.failure.stage}: {evaluation.failure.reason}\n\n{text}"
+    value = {"name": submission.name, "findings": evaluation.findings, "evaluation": evaluation}
+    _answer(as_json, value, text)
+    severities = {finding.severity for finding in evaluation.findings}
+    if evaluation.failure or "error" in severities:
+        raise click.exceptions.Exit(NO)
+    if "warning" in severities:
+        raise click.exceptions.Exit(WARNED)
+
+
+def _finding_text(finding: "Finding") -> str:
+    cost = [f"{finding.explained_db:.2f} dB"] if finding.explained_db is not None else []
+    cost += [f"{finding.cost_ms:.2f} ms"] if finding.cost_ms is not None else []
+    where = f" [{finding.layer}]" if finding.layer else ""
+    lines = [f"{finding.severity.upper()}  {finding.title}{where}  {', '.join(cost)}".rstrip() + f"  ({finding.id})"]
+    lines += [finding.explanation, f"Evidence: {finding.evidence}", f"Mend: {finding.remedy}"]
+    for each in finding.tried:
+        words = f"with {each.what}: {each.after_db:.2f} dB instead of {each.before_db:.2f}"
+        lines.append(f"Tried: {words} ({each.how})")
+    return "\n    ".join(lines)
 
 
 @cli.command()

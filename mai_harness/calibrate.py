@@ -176,7 +176,9 @@ def _traced(network: Network) -> Any:
         raise ModelContractError(f"the network does not run at 360x640: {gist(error)}") from None
     shape = function.structured_outputs.shape
     if shape.rank is None or not shape.is_compatible_with(OUTPUT_SHAPE):
-        raise ModelContractError(f"the network maps {INPUT_SHAPE} to {tuple(shape)}; expected {OUTPUT_SHAPE}")
+        found = tuple(shape) if shape.rank is not None and shape.is_fully_defined() else ()
+        reason = f"the network maps {INPUT_SHAPE} to {shape}; expected {OUTPUT_SHAPE}"
+        raise ModelContractError(reason, output_shape=found)
     # Keras 3 keeps its variables where the converter does not look: unfrozen, they are read as nothing at all.
     return convert_variables_to_constants_v2(function)
 
@@ -231,7 +233,8 @@ def _stays_within(model: TFLiteModel, limits: tuple[float, float]) -> bool:
 
 def _finite(output: Pixels) -> Pixels:
     if not np.isfinite(output).all():
-        raise ModelContractError("the network's output has NaN or infinite values on a photograph; look at its weights")
+        reason = "the network's output has NaN or infinite values on a photograph; look at its weights"
+        raise ModelContractError(reason, not_finite=True)
     return output
 
 

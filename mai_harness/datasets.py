@@ -22,6 +22,9 @@ CALIBRATION = (
     ("gravel.png", SCALE), ("brick.png", SCALE), ("coins.png", SCALE), ("color.png", SCALE), ("logo.png", SCALE),
     ("ihc.png", 1), ("camera.png", 1), ("hubble_deep_field.jpg", 1),
 )  # fmt: skip
+# Of these the photographs show how a network does on images that it was not scored on; the middle of each.
+_DRAWN = {"color.png", "logo.png"}
+HELD_OUT_SIDE = 200  # LR pixels at most
 # Folder of HR images -> where their published LR images may be.
 _LAYOUTS = {"DIV2K_valid_HR": ("DIV2K_valid_LR_bicubic/X3",), "HR": ("LR_bicubic_X3", "LR_bicubic/X3")}
 _TRAINING = ("DIV2K/DIV2K_train_HR", "DIV2K_train_HR", "train")
@@ -43,6 +46,22 @@ class Dataset(Record, frozen=True):
     name: str
     pairs: tuple[ImagePair, ...]
     fingerprint: str
+
+
+class Yardstick(Record, frozen=True):
+    """What the reference model, ABPN in INT8, and bicubic reach on one image; ``None`` where infinite."""
+
+    name: str
+    reference_db: float | None
+    bicubic_db: float | None
+    hr: str = ""  #: of a photograph that is held out: its HR pixels, an .npy file
+
+
+class YardstickReport(Record, frozen=True):
+    """Every scored image, and every photograph that is held out, in the order in which they were prepared."""
+
+    scored: tuple[Yardstick, ...]
+    held_out: tuple[Yardstick, ...]
 
 
 def read_rgb(path: str | Path) -> Image:
@@ -145,15 +164,29 @@ def calibration_frames(scored: Dataset) -> Iterator[tuple[str, Image]]:
     Raises:
         DataNotFound: ``scored`` holds all of them, or an image that cannot be read.
     """
-    photographs = {name: read_rgb(path) for name, path in _calibration_files().items()}
-    shapes = {photograph.shape[:2] for photograph in photographs.values()}
-    taken = {_pixels(read_rgb(pair.hr)) for pair in scored.pairs if read_shape(pair.hr) in shapes}
-    free = {name: photograph for name, photograph in photographs.items() if _pixels(photograph) not in taken}
+    free = _not_scored(scored, _calibration_files())
     if not free:
         raise DataNotFound(f"{scored.name} holds every photograph that could calibrate; score on fewer images")
     for name, factor in CALIBRATION:
         if name in free:
             yield name if factor == 1 else f"{name} (1/{factor})", _frame(free[name], factor)
+
+
+def held_out_pairs(scored: Dataset) -> Iterator[tuple[str, Image, Image]]:
+    """Photographs that are not in ``scored``, to tell whether a network does as well there: (name, LR, HR), uint8.
+
+    HR is the middle of a calibration photograph, at most three times ``HELD_OUT_SIDE`` to a side; LR is made of it by
+    MATLAB bicubic.
+
+    Raises:
+        DataNotFound: an image of ``scored`` cannot be read.
+    """
+    files = {name: path for name, path in _calibration_files().items() if name not in _DRAWN}
+    for name, photograph in _not_scored(scored, files).items():
+        height, width = (min(side // SCALE, HELD_OUT_SIDE) * SCALE for side in photograph.shape[:2])
+        top, left = (photograph.shape[0] - height) // 2, (photograph.shape[1] - width) // 2
+        hr = photograph[top : top + height, left : left + width]
+        yield name, downscale(hr, SCALE), hr
 
 
 def probe_frame() -> Image:
@@ -169,6 +202,26 @@ def fill_frame(image: Image) -> Image:
     image = image[top : top + height, left : left + width]
     pad = ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0))
     return np.pad(image, pad, mode="symmetric")
+
+
+def enlarge(image: Image, size: tuple[int, int]) -> Image:
+    """Keys' bicubic interpolation (a = -0.5) to ``size`` on the half-pixel grid, edges repeated: MATLAB's ``imresize``.
+
+    Args:
+        image: (H, W, 3) uint8.
+        size: height and width of the result, the same whole multiple of H and of W.
+
+    Raises:
+        ValueError: the size is no such multiple.
+    """
+    factor = size[0] // image.shape[0]
+    if size != (image.shape[0] * factor, image.shape[1] * factor) or factor < 1:
+        raise ValueError(f"{size} is no multiple of {image.shape[:2]}")
+    edge = 2  # pixels that the kernel reaches; Pillow's own edge would leave them out
+    padded = PillowImage.fromarray(np.pad(image, ((edge, edge), (edge, edge), (0, 0)), mode="edge"))
+    enlarged = padded.resize((padded.width * factor, padded.height * factor), PillowImage.Resampling.BICUBIC)
+    inside = edge * factor
+    return np.asarray(enlarged)[inside : inside + size[0], inside : inside + size[1]]
 
 
 def training_images(root: Path) -> list[Path]:
@@ -193,6 +246,13 @@ def embedded_images(names: Sequence[str]) -> list[Path]:
 def _calibration_files() -> dict[str, Path]:
     names = list(dict.fromkeys(name for name, _ in CALIBRATION))
     return dict(zip(names, embedded_images(names), strict=True))
+
+
+def _not_scored(scored: Dataset, photographs: dict[str, Path]) -> dict[str, Image]:
+    read = {name: read_rgb(path) for name, path in photographs.items()}
+    shapes = {photograph.shape[:2] for photograph in read.values()}
+    taken = {_pixels(read_rgb(pair.hr)) for pair in scored.pairs if read_shape(pair.hr) in shapes}
+    return {name: photograph for name, photograph in read.items() if _pixels(photograph) not in taken}
 
 
 def _frame(photograph: Image, factor: int) -> Image:

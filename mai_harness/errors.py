@@ -10,12 +10,24 @@ class InvalidSubmission(HarnessError):
 
 
 class StageFailed(HarnessError):
-    """A stage ended without a result; ``kind`` is error, timeout, memory or crash."""
+    """A stage ended without a result; ``kind`` is error, timeout, memory or crash.
 
-    def __init__(self, message: str, kind: str = "error", stage: str = "") -> None:
+    ``output_shape`` and ``not_finite`` are those of the :class:`ModelContractError` that ended it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        kind: str = "error",
+        stage: str = "",
+        output_shape: tuple[int, ...] = (),
+        not_finite: bool = False,
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.stage = stage
+        self.output_shape = output_shape
+        self.not_finite = not_finite
 
 
 class DataNotFound(HarnessError):
@@ -23,7 +35,17 @@ class DataNotFound(HarnessError):
 
 
 class ModelContractError(HarnessError):
-    """A model does not turn LR RGB into HR RGB as the challenge asks."""
+    """A model does not turn LR RGB into HR RGB as the challenge asks.
+
+    Args:
+        output_shape: of the output, where it is that which is wrong.
+        not_finite: the output has NaN or infinite values.
+    """
+
+    def __init__(self, message: str, output_shape: tuple[int, ...] = (), not_finite: bool = False) -> None:
+        super().__init__(message)
+        self.output_shape = output_shape
+        self.not_finite = not_finite
 
 
 class ResultsUnreadable(HarnessError):

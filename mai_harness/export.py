@@ -112,16 +112,20 @@ def _from_onnx(request: ExportRequest, probe: Array, folder: Path) -> Source:
     if inputs[0].type.tensor_type.elem_type not in _FLOATS:
         kind = onnx.TensorProto.DataType.Name(inputs[0].type.tensor_type.elem_type)
         raise ModelContractError(f"the input is {kind}; expected a float network (INT8 is made here)")
-    failures = []
+    failures, shape, not_finite = [], tuple[int, ...](), False
     for layout in _layouts(inputs[0]):
         model = _canonical(given, layout)
         try:
             expected = _run(model, probe)
             _require_image(expected)
             return model, f"onnx as submitted, {layout}", expected, False
+        except ModelContractError as error:
+            failures.append(f"{layout}: {error}")
+            shape, not_finite = error.output_shape, error.not_finite
         except Exception as error:  # ONNX Runtime raises bare exceptions of many kinds
             failures.append(f"{layout}: {str(error).splitlines()[0][:200]}")
-    raise ModelContractError(f"the graph does not run at 360x640 ({'; '.join(failures)})")
+    reason = f"the graph does not run at 360x640 ({'; '.join(failures)})"
+    raise ModelContractError(reason, output_shape=shape, not_finite=not_finite)
 
 
 _SOURCES: dict[Kind, Callable[[ExportRequest, Array, Path], Source]] = {
@@ -133,9 +137,11 @@ _SOURCES: dict[Kind, Callable[[ExportRequest, Array, Path], Source]] = {
 
 def _require_image(output: Array) -> None:
     if output.shape != OUTPUT_SHAPE:
-        raise ModelContractError(f"the network maps {INPUT_SHAPE} to {output.shape}; expected {OUTPUT_SHAPE}")
+        reason = f"the network maps {INPUT_SHAPE} to {output.shape}; expected {OUTPUT_SHAPE}"
+        raise ModelContractError(reason, output_shape=output.shape)
     if not np.isfinite(output).all():
-        raise ModelContractError("the network's output has NaN or infinite values on a photograph; look at its weights")
+        reason = "the network's output has NaN or infinite values on a photograph; look at its weights"
+        raise ModelContractError(reason, not_finite=True)
 
 
 def _true_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

@@ -55,24 +55,7 @@ class TFLiteModel:
         self._trial: str | None = None
 
     def _open(self) -> Any:
-        from ai_edge_litert.interpreter import OpResolverType
-
-        try:
-            return self._opened(OpResolverType.AUTO)
-        except (RuntimeError, ValueError) as error:
-            # XNNPACK keeps every activation of a network at once, which may be more than there is memory for.
-            with suppress(RuntimeError, ValueError):
-                return self._opened(OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-            raise ModelContractError(f"{self._path.name} does not open in LiteRT: {_reason(error)}") from None
-
-    def _opened(self, kernels: Any) -> Any:
-        from ai_edge_litert.interpreter import Interpreter
-
-        interpreter = Interpreter(
-            model_path=str(self._path), num_threads=self.threads, experimental_op_resolver_type=kernels
-        )
-        interpreter.allocate_tensors()
-        return interpreter
+        return open_interpreter(self._path, self.threads)
 
     @property
     def is_float(self) -> bool:
@@ -105,7 +88,7 @@ class TFLiteModel:
         result: Pixels = self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"])
         expected = (1, lr.shape[0] * SCALE, lr.shape[1] * SCALE, 3)
         if result.shape != expected:
-            raise ModelContractError(f"maps {shape} to {result.shape}, not to {expected}")
+            raise ModelContractError(f"maps {shape} to {result.shape}, not to {expected}", output_shape=result.shape)
         image: Pixels = result[0]
         return image
 
@@ -165,6 +148,35 @@ class TFLiteModel:
             raise ModelContractError(self.obstacle)
         radius = ASSUMED_RADIUS if self.radius is None else self.radius
         return tiled(self.run, lr, frame, radius)
+
+
+def open_interpreter(path: Path, threads: int | None = None, *, keep_all: bool = False) -> Any:
+    """LiteRT's interpreter of a file, ready to be given its inputs.
+
+    Args:
+        threads: all cores by default.
+        keep_all: every tensor can be read after a run; by built-in kernels, which are slower.
+
+    Raises:
+        ModelContractError: LiteRT does not open the file.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    def opened(kernels: Any) -> Any:
+        interpreter = Interpreter(
+            model_path=str(path), num_threads=threads or os.cpu_count() or 1, experimental_op_resolver_type=kernels,
+            experimental_preserve_all_tensors=keep_all,
+        )  # fmt: skip
+        interpreter.allocate_tensors()
+        return interpreter
+
+    try:
+        return opened(OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_all else OpResolverType.AUTO)
+    except (RuntimeError, ValueError) as error:
+        # XNNPACK keeps every activation of a network at once, which may be more than there is memory for.
+        with suppress(RuntimeError, ValueError):
+            return opened(OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+        raise ModelContractError(f"{path.name} does not open in LiteRT: {_reason(error)}") from None
 
 
 class _Keep(NamedTuple):

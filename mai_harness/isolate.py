@@ -15,7 +15,7 @@ from typing import IO, Any, TypeVar, get_type_hints
 
 import msgspec
 
-from mai_harness.errors import HarnessError, StageFailed
+from mai_harness.errors import HarnessError, ModelContractError, StageFailed
 from mai_harness.records import Record
 
 _PHYSICAL_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -35,6 +35,8 @@ class Reply(Record, frozen=True):
     error: str | None = None
     kind: str = "error"
     timeout_s: float | None = None  #: the limit that it outlived
+    output_shape: tuple[int, ...] = ()
+    not_finite: bool = False
 
 
 def run_isolated(
@@ -71,9 +73,10 @@ def unpack(reply: Reply, report: type[R]) -> R:
         StageFailed: the reply holds a reason instead.
     """
     if reply.report is None:
-        raise StageFailed(reply.error or "no reason was given", reply.kind)
+        reason = reply.error or "no reason was given"
+        raise StageFailed(reason, reply.kind, output_shape=reply.output_shape, not_finite=reply.not_finite)
     try:
-        return msgspec.convert(reply.report, report)
+        return msgspec.convert(reply.report, report, str_keys=True)
     except msgspec.ValidationError as error:
         raise StageFailed(f"its report makes no sense: {error}") from None
 
@@ -153,6 +156,8 @@ def _answer(stage: str, folder: Path) -> Reply:
         wanted = next(iter(get_type_hints(call).values()))
         request = msgspec.json.decode((folder / "request.json").read_bytes(), type=wanted)
         return Reply(report=call(request, folder))
+    except ModelContractError as error:
+        return Reply(error=str(error), output_shape=error.output_shape, not_finite=error.not_finite)
     except HarnessError as error:
         return Reply(error=str(error))
     except MemoryError:

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from mai_harness import __version__
+from mai_harness.appraise import AppraiseRequest
 from mai_harness.backends import Choice, find
 from mai_harness.bench_loader import LoaderReport, LoaderRequest
 from mai_harness.benchmark import BenchmarkReport, BenchmarkRequest
@@ -33,6 +35,7 @@ from mai_harness.decode import DecodeRequest, ImageFile
 from mai_harness.diagnose import diagnose
 from mai_harness.discover import LEARNED_FILE, discover, named
 from mai_harness.errors import DataNotFound, HarnessError, InvalidSubmission, StageFailed
+from mai_harness.examine import Chosen, ExamineRequest
 from mai_harness.export import ONNX_FILE, ExportRequest
 from mai_harness.isolate import kill_children, run_isolated, stored_reply, unpack
 from mai_harness.machine import describe, versions
@@ -40,12 +43,14 @@ from mai_harness.metrics import FIGURES, Library
 from mai_harness.patches import Decoded
 from mai_harness.prepare import Prepared
 from mai_harness.qat import QatReport, QatRequest
-from mai_harness.quantise import DYNAMIC_FILE, MENDED_FILE, STATIC_FILE, QuantiseRequest, without
+from mai_harness.quantise import DYNAMIC_FILE, MENDED_FILE, STATIC_FILE, UNROUNDED_FILE, QuantiseRequest, without
 from mai_harness.records import (
+    AppraiseReport,
     BackendReport,
     CalibrateReport,
     CheckReport,
     Evaluation,
+    ExamineReport,
     ExportReport,
     Failure,
     Gain,
@@ -74,11 +79,14 @@ from mai_harness.study import (
 from mai_harness.timing import TimingPlan, is_noisy
 from mai_harness.train import WEIGHTS_FILE, TrainReport, TrainRequest
 from mai_harness.upscale import UpscaleRequest
+from mai_harness.yardstick import YardstickReport, YardstickRequest
 
 R = TypeVar("R", bound=Record)
 Tell = Callable[[str], None]
 CARD_FILE = "weights.json"
+EXAMINED = 6  # images from which samples are taken
 TRIES = 3  # of a timing that comes out too noisy to rank
+_YARDSTICK = Lock()
 # Modules and packages without influence on a stage's result: a change there leaves stored results valid.
 PRESENTATION = {
     "__main__", "bench_harness", "challenge", "diagnose", "download", "metanodes", "pipeline", "render", "scaffold",
@@ -416,6 +424,7 @@ def quantise(
         dynamic=str(folder / DYNAMIC_FILE) if done.quantise.dynamic else None,
         float32=str(calibrated / FLOAT_FILE),
         mended=None if request.clipped else str(folder / MENDED_FILE),
+        unrounded=str(folder / UNROUNDED_FILE),
     )
 
 
@@ -506,6 +515,75 @@ def score(
         report = workshop.run(owner, "score", to_score, ScoreReport)
     workshop.discard(owner, "upscale")
     return report
+
+
+def examine(
+    workshop: Workshop,
+    submission: Submission,
+    converted: Converted,
+    dataset: Dataset,
+    prepared: Prepared,
+    scored: ScoreReport | None,
+) -> tuple[ExamineReport, AppraiseReport | None]:
+    """Look for what went wrong: the file run in many ways, and what came out compared with HR.
+
+    Args:
+        scored: by which the images are chosen that lose most; the first ones if it is not known.
+
+    Raises:
+        StageFailed: the file is damaged.
+    """
+    owner = owner_of(submission)
+    images = tuple(Chosen(place=place, image=prepared.images[place]) for place in _telling(prepared, scored))
+    to_examine = ExamineRequest(
+        model=converted.files,
+        images=images,
+        frames=prepared.calibration,
+        held_out=prepared.held_out,
+        threads=workshop.settings.scoring_threads,
+    )
+    examined = workshop.finished(owner, "examine", to_examine, ExamineReport)
+    folder = workshop.folder(owner, "examine", to_examine)
+    reading = "dequantised" if converted.files.float32 is None else "fp32"
+    to_appraise = AppraiseRequest(
+        examined=str(folder),
+        dataset=dataset,
+        yardstick=_yardstick(workshop, dataset, prepared),
+        fp32=tuple(image.figures.get(f"psnr_{reading}_db") for image in scored.images) if scored else (),
+        shave=workshop.settings.shave,
+    )
+    appraised = workshop.finished(owner, "appraise", to_appraise, AppraiseReport)
+    if examined is None or appraised is None:
+        workshop.discard(owner, "examine")
+        examined = workshop.run(owner, "examine", to_examine, ExamineReport)
+        appraised = workshop.run(owner, "appraise", to_appraise, AppraiseReport)
+        for trial in examined.trials:  # tens of megabytes each
+            shutil.rmtree(trial.folder, ignore_errors=True)
+    return examined, appraised
+
+
+def _telling(prepared: Prepared, scored: ScoreReport | None) -> list[int]:
+    """Places of the images that tell most: those that lose most in INT8, and others all over the set."""
+    places = range(len(prepared.images))
+    if scored is None:
+        return [*places][:EXAMINED]
+
+    def lost(place: int) -> float:
+        fp32, int8 = (scored.images[place].figures.get(f"psnr_{reading}_db") for reading in ("fp32", "raw"))
+        return 0.0 if fp32 is None or int8 is None else int8 - fp32
+
+    worst = sorted(places, key=lost)[: EXAMINED // 2]
+    others = [place for place in places if place not in worst]
+    spread = [others[i * len(others) // (EXAMINED - len(worst))] for i in range(EXAMINED - len(worst)) if others]
+    return list(dict.fromkeys([*worst, *spread]))
+
+
+def _yardstick(workshop: Workshop, dataset: Dataset, prepared: Prepared) -> YardstickReport:
+    request = YardstickRequest(
+        dataset=dataset, images=prepared.images, held_out=prepared.held_out, shave=workshop.settings.shave
+    )
+    with _YARDSTICK:  # submissions share it
+        return workshop.run(Owner("data", dataset.fingerprint), "yardstick", request, YardstickReport)
 
 
 def benchmark(
@@ -635,7 +713,10 @@ def circumstances(dataset: Dataset) -> dict[str, Any]:
 
 def failure(error: StageFailed) -> Failure:
     """What a row of the results says of it."""
-    return Failure(stage=error.stage, kind=error.kind, reason=str(error))
+    return Failure(
+        stage=error.stage, kind=error.kind, reason=str(error), output_shape=error.output_shape,
+        not_finite=error.not_finite,
+    )  # fmt: skip
 
 
 @dataclass
@@ -647,16 +728,32 @@ class EvaluationRun:
     prepared: Prepared
     converted: Converted = field(default_factory=Converted)
     found: dict[str, Any] = field(default_factory=dict)
+    given: str | None = None  #: float TFLite that a TFLite submission was made of
 
     def judge(self, dataset: Dataset) -> None:
         """Convert, check and score: what may share the machine with other submissions."""
         try:
             convert(self.workshop, self.submission, self.prepared, self.converted)
+            if self.given is not None:
+                self.converted.model = msgspec.structs.replace(self.converted.files, float32=self.given)
             self.found["check"] = check(self.workshop, self.submission, self.converted)
             self.found["score"] = score(self.workshop, self.submission, self.converted, dataset, self.prepared)
             _package(self.workshop.settings, self.submission, self.converted.files)
         except StageFailed as error:
             self.found["failure"] = failure(error)
+        self._examine(dataset)
+
+    def _examine(self, dataset: Dataset) -> None:
+        """Look for what went wrong, also where a stage failed. If that fails itself, it is told and costs no more."""
+        if self.converted.model is None:
+            return
+        try:
+            found = examine(
+                self.workshop, self.submission, self.converted, dataset, self.prepared, self.found.get("score")
+            )
+            self.found["examine"], self.found["appraise"] = found
+        except StageFailed as error:
+            self.workshop.tell(f"{self.submission.name}: not diagnosed, {error.stage}: {error}")
 
     def time(self) -> None:
         """Time it on every backend. One that cannot costs only its own figures, unless it is the one that ranks."""
@@ -690,6 +787,40 @@ class EvaluationRun:
             **self.found,
         )
         return msgspec.structs.replace(evaluation, findings=diagnose(evaluation), summary=summary(evaluation))
+
+
+def diagnosed(
+    settings: Settings,
+    submission: Submission,
+    dataset: Dataset,
+    twin: tuple[Settings, Submission] | None,
+    tell: Tell,
+) -> Evaluation:
+    """One submission with its findings, outside the board; its runtime is taken from the backends as it is.
+
+    Args:
+        twin: the float network that a TFLite submission was made of, and where its stages lie.
+
+    Raises:
+        HarnessError: an image cannot be used, or a backend cannot run here.
+    """
+    workshop = Workshop(settings, tell)
+    run = EvaluationRun(workshop, submission, prepare(workshop, dataset))
+    if twin is not None:
+        run.given = _float_twin(*twin, run.prepared, tell)
+    run.judge(dataset)
+    run.time()
+    failed: Failure | None = run.found.get("failure")
+    if failed is not None and failed.stage == "benchmark":  # no runtime is no failure of the network's pixels
+        del run.found["failure"]
+    return run.evaluation()
+
+
+def _float_twin(settings: Settings, submission: Submission, prepared: Prepared, tell: Tell) -> str:
+    if submission.kind == "tflite":
+        return submission.path
+    calibrated = calibrate(Workshop(settings, tell), submission, submission.weights, prepared, Converted())
+    return str(calibrated / FLOAT_FILE)
 
 
 def summary(evaluation: Evaluation) -> dict[str, float | None]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mai_harness.datasets import Dataset, calibration_frames, load_pair
+from mai_harness.datasets import Dataset, calibration_frames, held_out_pairs, load_pair
 from mai_harness.records import CalibrationFrame, LrImage, Record
 
 
@@ -13,10 +13,11 @@ class Prepared(Record, frozen=True):
 
     images: tuple[LrImage, ...]
     calibration: tuple[CalibrationFrame, ...]
+    held_out: tuple[LrImage, ...] = ()  #: photographs that are not scored, in the order of ``held_out_pairs``
 
 
 def prepare(dataset: Dataset, folder: Path) -> Prepared:
-    """Write every LR image, made by MATLAB bicubic where none is published, and the calibration frames, as uint8 .npy.
+    """Write every LR image, made by MATLAB bicubic where none is published, and the rest, as uint8 .npy.
 
     Raises:
         DataNotFound: an image cannot be read, or LR and HR do not fit.
@@ -31,4 +32,9 @@ def prepare(dataset: Dataset, folder: Path) -> Prepared:
         path = folder / f"calibration-{index:02d}.npy"
         np.save(path, frame)
         frames.append(CalibrationFrame(name=name, path=str(path)))
-    return Prepared(images=tuple(images), calibration=tuple(frames))
+    held_out = []
+    for index, (name, lr, _) in enumerate(held_out_pairs(dataset)):
+        path = folder / f"held-out-{index:02d}.npy"
+        np.save(path, lr)
+        held_out.append(LrImage(name=name, path=str(path)))
+    return Prepared(images=tuple(images), calibration=tuple(frames), held_out=tuple(held_out))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mai_harness.fake_quant import FakeQuantNetwork
 
 STATIC_FILE, DYNAMIC_FILE, MENDED_FILE = "model.tflite", "model_none.tflite", "mended.tflite"
+UNROUNDED_FILE = "unrounded.tflite"
 
 
 class QuantiseRequest(Record, frozen=True):
@@ -33,7 +34,7 @@ class QuantiseRequest(Record, frozen=True):
 
 
 def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
-    """Write ``model.tflite`` and, where the graph runs at any size, ``model_none.tflite``.
+    """Write ``model.tflite``, ``unrounded.tflite``, and ``model_none.tflite`` where the graph runs at any size.
 
     Beside it are the files of :func:`without`, by which the gain of each rewrite is measured. Of a network that does
     not clip its output there is ``mended.tflite``, which saturates where a clip to [0, 255] would cut, to tell what
@@ -48,6 +49,7 @@ def quantise(request: QuantiseRequest, folder: Path) -> QuantiseReport:
     network = None if request.learned is None else _learned(rewritten, Path(request.learned))
     if network is not None:
         rewritten = network.write(rewritten)
+    (folder / UNROUNDED_FILE).write_bytes(rewritten)
     (folder / STATIC_FILE).write_bytes(_full_integer(rewritten))
     if not request.clipped:
         (folder / MENDED_FILE).write_bytes(_full_integer(with_ranges(rewritten, PIXEL_RANGE, PIXEL_RANGE)))

@@ -153,6 +153,7 @@ class Model(Record, frozen=True):
     dynamic: str | None = None  #: takes an LR image of any size
     float32: str | None = None
     mended: str | None = None  #: the INT8 model of a network without a clip, with one
+    unrounded: str | None = None  #: the INT8 model's graph before it was quantised: float weights
 
 
 class Rejection(Record, frozen=True):

@@ -17,6 +17,8 @@ import jinja2
 from mai_harness.challenge import FORMULAS
 from mai_harness.metrics import FIGURES, GAP_LIMIT_DB, Figure
 from mai_harness.records import Evaluation, LatencyReport, Precision, Reading, Results, ScoreReport
+from mai_harness.render import diagnosis
+from mai_harness.render.axis import Axis
 from mai_harness.study import StudyResults, StudyRow
 from mai_harness.timing import is_noisy
 
@@ -306,13 +308,15 @@ class Row:
     def worst(self) -> str | None:
         """The gravest severity among the findings, ``None`` if there is no error or warning."""
         severities = {finding.severity for finding in self.evaluation.findings}
-        return next((s for s in ("error", "warning") if s in severities), None)
+        return next((s for s in diagnosis.GRAVE if s in severities), None)
 
 
 def render(
     results: Results, studies: Sequence[StudyResults] = (), *, latencies: bool = False
 ) -> dict[PurePosixPath, str]:
-    """The board's pages by their paths relative to the site: ``index.html`` and ``entries/<slug>.html``.
+    """The board's pages by their paths relative to the site.
+
+    They are ``index.html``, ``failure-modes.html`` and ``entries/<slug>.html``.
 
     Args:
         studies: that the front page leads to; :func:`render_studies` makes their pages.
@@ -320,17 +324,35 @@ def render(
     """
     rows, failed = _rows(results)
     columns = board_columns(results)
+    modes = diagnosis.failure_modes(rows + failed)
     shared: dict[str, Any] = {
         "results": results, "columns": columns, "groups": _groups(columns), "column": _BY_ID,
         "formula": FORMULAS[results.formula], "script_hash": script_hash(),
+        "anchors": {mode.id: mode.anchor for mode in modes},
     }  # fmt: skip
     front = {**_front(rows, failed, columns), "studies": _by_slug(studies), "latencies": latencies}
-    pages = {PurePosixPath("index.html"): template("index.html").render(front, **shared)}
+    failures = {"modes": modes, "stopped": diagnosis.stopped(failed)}
+    pages = {
+        PurePosixPath("index.html"): template("index.html").render(front, **shared),
+        PurePosixPath("failure-modes.html"): template("failure-modes.html").render(failures, **shared),
+    }
     entry = template("entry.html")
     for row in rows + failed:
         context = {"row": row, "evaluation": row.evaluation, "figures": _figures(row.evaluation), "readings": _READINGS}
+        context |= _examined(row.evaluation)
         pages[PurePosixPath("entries", f"{row.slug}.html")] = entry.render(context, **shared)
     return pages
+
+
+def _examined(evaluation: Evaluation) -> dict[str, Any]:
+    examine, appraise = evaluation.examine, evaluation.appraise
+    if examine is None:
+        return {"analysed": [], "trials": None}
+    analysed = diagnosis.layer_rows(examine, appraise)
+    return {
+        "analysed": analysed, "trials": diagnosis.trials(examine, appraise),
+        "sqnr": diagnosis.sqnr_chart(analysed), "gains": diagnosis.gain_chart(analysed),
+    }  # fmt: skip
 
 
 def script_hash() -> str:
@@ -352,7 +374,7 @@ def _rows(results: Results) -> tuple[list[Row], list[Row]]:
 
 def _front(rows: list[Row], failed: list[Row], columns: Iterable[Column[Evaluation]]) -> dict[str, Any]:
     evaluations = [row.evaluation for row in rows]
-    cases = [row for severity in ("error", "warning") for row in rows + failed if row.worst == severity]
+    cases = [row for severity in diagnosis.GRAVE for row in rows + failed if row.worst == severity]
     plotted = [row for row in rows if _point(row.evaluation)]
     leading = [report for e in evaluations if (report := e.headline)]
     return {
@@ -561,6 +583,8 @@ def _environment() -> jinja2.Environment:
     )  # fmt: skip
     made.globals["missing"] = MISSING  # a literal none would be escaped before it is finalised
     made.filters |= {"number": number, "moment": _moment, "quantile": _quantile}
+    made.filters |= {"share": diagnosis.share, "longest": diagnosis.longest}
+    made.filters |= {"pictures": diagnosis.pictures, "histogram": diagnosis.histogram}
     return made
 
 
@@ -593,29 +617,6 @@ class Point(NamedTuple):
 
     ms: float
     db: float
-
-
-@dataclass(frozen=True)
-class _Axis:
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def at(self, value: float) -> float:
-        low, high, value = map(math.log10, (self.low, self.high, value)) if self.log else (self.low, self.high, value)
-        return self.start + (value - low) / (high - low) * (self.end - self.start)
-
-    def ticks(self) -> list[float]:
-        if self.log:
-            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            candidates = [m * 10.0**decade for decade in decades for m in (1, 2, 5)]
-        else:
-            step = _step((self.high - self.low) / 5)
-            first = math.ceil(self.low / step)
-            candidates = [step * (first + i) for i in range(12)]
-        return [value for value in candidates if self.low <= value <= self.high]
 
 
 @dataclass(frozen=True)
@@ -670,20 +671,15 @@ def _plot(rows: Sequence[Row], name: str, width: int, height: int) -> _Plot:
     )  # fmt: skip
 
 
-def _runtime_axis(values: list[float], start: float, end: float) -> _Axis:
+def _runtime_axis(values: list[float], start: float, end: float) -> Axis:
     if max(values) > 4 * min(values):
-        return _Axis(min(values) / 1.3, max(values) * 1.3, start, end, log=True)
-    return _Axis(0.0, max(values) * 1.15, start, end)
+        return Axis(min(values) / 1.3, max(values) * 1.3, start, end, log=True)
+    return Axis(0.0, max(values) * 1.15, start, end)
 
 
-def _psnr_axis(values: list[float], start: float, end: float) -> _Axis:
+def _psnr_axis(values: list[float], start: float, end: float) -> Axis:
     margin = max(0.08 * (max(values) - min(values)), 0.25)
-    return _Axis(min(values) - margin, max(values) + margin, start, end)
-
-
-def _step(least: float) -> float:
-    power: float = 10.0 ** math.floor(math.log10(least))
-    return next(m * power for m in (1, 2, 5, 10) if m * power >= least)
+    return Axis(min(values) - margin, max(values) + margin, start, end)
 
 
 def _front_indices(points: Sequence[Point | None]) -> list[int]:
@@ -740,9 +736,9 @@ def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _psnr_scale(evaluations: Iterable[Evaluation]) -> _Axis | None:
+def _psnr_scale(evaluations: Iterable[Evaluation]) -> Axis | None:
     """One scale in per cent for every case, so that their marks can be compared."""
     values = [v for e in evaluations for of in (_RAW, _DEQUANTISED, _FP32) if (v := of(e)) is not None]
     if not values:
         return None
-    return _Axis(math.floor(min(values) / 2) * 2 - 2, math.ceil(max(values) / 2) * 2 + 2, 0.0, 100.0)
+    return Axis(math.floor(min(values) / 2) * 2 - 2, math.ceil(max(values) / 2) * 2 + 2, 0.0, 100.0)

@@ -16,7 +16,7 @@ _MOST_VALUES = 64  # longer int32 constants are data, not shapes, paddings or ax
 # What the flatbuffers accessors and numpy raise on offsets and lengths that make no sense.
 BROKEN = (struct.error, IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
 
-_WINDOW = ("Padding", "StrideH", "StrideW")
+_WINDOW = ("Padding", "StrideH", "StrideW", "FusedActivationFunction")
 _DILATED = (*_WINDOW, "DilationHFactor", "DilationWFactor")
 _POOL = (*_WINDOW, "FilterHeight", "FilterWidth")
 # Operator -> (class of its options in the schema, accessors that the analyses need).

@@ -1,0 +1,46 @@
+"""The diagnosis names every planted fault first, and finds no error in healthy networks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults import FAULTS, HEALTHY, Made
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+FRAME = (96, 120)  # height and width of LR
+
+
+def diagnosed(made: Made, out: Path) -> list[dict[str, Any]]:
+    """Findings on a submission, gravest first."""
+    command = [sys.executable, "-m", "mai_harness", "diagnose", str(made.path), "--json", "--out", str(out)]
+    if made.twin is not None:
+        command += ["--float", str(made.twin)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.stdout.startswith("{"), done.stderr
+    findings: list[dict[str, Any]] = json.loads(done.stdout)["findings"]
+    return findings
+
+
+def told(findings: list[dict[str, Any]]) -> str:
+    return "; ".join(f"{each['severity']} {each['id']} {each['layer']}: {each['evidence']}" for each in findings)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_is_named_first(name, tmp_path):
+    fault, folder = FAULTS[name], tmp_path / "submission"
+    folder.mkdir()
+    findings = diagnosed(fault.make(folder, FRAME), tmp_path / "out")
+    assert [each["id"] for each in findings[:1]] == [fault.id], told(findings)
+    assert findings[0]["layer"].startswith(fault.layer), told(findings)
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_network_has_no_error(name, tmp_path):
+    folder = tmp_path / "submission"
+    folder.mkdir()
+    findings = diagnosed(HEALTHY[name](folder, FRAME), tmp_path / "out")
+    assert not [each for each in findings if each["severity"] == "error"], told(findings)

@@ -191,6 +191,8 @@ class _Examination:
 
     def report(self) -> ExamineReport:
         try:
+            if strange := [op.label for op in self.graph.ops if op.is_custom]:
+                raise ModelContractError(f"LiteRT has no operator {', '.join(strange[:3])}")
             self.port = Port(self.path, self.request.threads)
             self._as_it_is()
         except ModelContractError as error:
@@ -603,7 +605,7 @@ class _Examination:
 
 
 def _bytes(codes: Array) -> Image:
-    return as_raw_pixels(codes)
+    return as_raw_pixels(np.nan_to_num(codes))
 
 
 def _pixels(values: Array) -> Image:

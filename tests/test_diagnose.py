@@ -122,7 +122,8 @@ ISLAND = graph(
 )
 FLOAT_ENDS = graph(*steps()[:-1], Step("DEQUANTIZE", HR, "float32", tensor="levels"), source_dtype="float32")
 CUSTOM, FLEX = (Step(name, WIDE, reads=(8, 1), custom=True) for name in ("MyAdd", "FlexAddV2"))
-CUSTOMISED, FLEXED = graph(*replaced(_9=CUSTOM)), graph(*replaced(_9=FLEX))
+CUSTOMISED = graph(*replaced(_9=CUSTOM))
+FLEXED = graph(*replaced(_8=Step("DEQUANTIZE", WIDE, "float32"), _9=FLEX._replace(dtype="float32")))
 SIX = (1, 360, 640, 3, 3, 3)
 SHUFFLE = graph(
     *steps()[:10], Step("RESHAPE", SIX), Step("TRANSPOSE", SIX), Step("RESHAPE", HR), Step("QUANTIZE", HR, "uint8"),

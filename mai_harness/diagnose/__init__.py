@@ -26,8 +26,15 @@ class Rule(Protocol):
 def diagnose(evaluation: Evaluation) -> tuple[Finding, ...]:
     """Every finding that is not but a symptom of another: gravest first, then by the dB and the ms that it explains."""
     found = [finding for rule in rules().values() for finding in rule.findings(evaluation)]
-    symptoms = {id_ for finding in found for id_ in finding.explains}
-    return tuple(sorted((finding for finding in found if finding.id not in symptoms), key=_key))
+    kept = [finding for finding in found if not _explained(finding, found)]
+    for finding in sorted(found, key=_key):  # of those that explain each other, the gravest
+        if finding not in kept and not _explained(finding, kept):
+            kept.append(finding)
+    return tuple(sorted(kept, key=_key))
+
+
+def _explained(finding: Finding, by: Iterable[Finding]) -> bool:
+    return any(finding.id in other.explains for other in by if other.id != finding.id)
 
 
 def _key(finding: Finding) -> tuple[int, float, float, str]:

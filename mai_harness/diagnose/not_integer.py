@@ -110,7 +110,8 @@ def _float_makers(file: File) -> list[str]:
 
 
 def _float_islands(evaluation: Evaluation, file: File) -> Iterator[Finding]:
-    labels = [label for label in _float_makers(file) if _kind(label) != "DEQUANTIZE"]
+    foreign = _custom(file)  # of which another finding tells
+    labels = [label for label in _float_makers(file) if _kind(label) != "DEQUANTIZE" and label not in foreign]
     if not labels:
         return
     found = costs(evaluation, labels)
@@ -235,12 +236,14 @@ def _measured(evaluation: Evaluation) -> tuple[float | None, tuple[Tried, ...], 
     return dequantised - raw, (tried,), f"; fed and read as bytes it reaches {db(raw)}, by scale {db(dequantised)}"
 
 
-def _foreign_operators(file: File) -> Iterator[Finding]:
-    labels = file.operators
+def _custom(file: File) -> list[str]:
     if file.graph is None:
-        custom = [label for label in labels if _kind(label) != _kind(label).upper()]  # LiteRT's own are in capitals
-    else:
-        custom = [op.label for op in file.graph.ops if op.is_custom]
+        return [label for label in file.operators if _kind(label) != _kind(label).upper()]  # LiteRT's are in capitals
+    return [op.label for op in file.graph.ops if op.is_custom]
+
+
+def _foreign_operators(file: File) -> Iterator[Finding]:
+    labels, custom = file.operators, _custom(file)
     flex = [label for label in custom if label.startswith(_FLEX)]
     others = [label for label in custom if label not in flex]
     if flex:

@@ -97,7 +97,8 @@ def _range(evaluation: Evaluation, undo: Undo, last: Op | None) -> Finding:
         layer=last.label if last is not None and given else "",
         explained_db=gain(undo),
         tried=tried(evaluation, undo),
-        explains=_SYMPTOMS,
+        # Levels where the file's own scale makes [0, 1] of bytes are how it was calibrated, and no other network.
+        explains=tuple(id_ for id_ in _SYMPTOMS if id_ != "calibration-unit" or taken != 1),
     )
 
 

@@ -4,6 +4,7 @@ import io
 import math
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -44,19 +45,22 @@ from mai_harness.undo import (
     Values,
     as_pixels,
     best_values,
+    grey_db,
     inside,
     mean_db,
     search,
 )
 
 HELD_OUT = "held-out"
-SEAM_Z, SEAM_STRENGTH = 8.0, 1.5  # robust deviations, and step over the median step
+SEAM_Z = 8.0  # robust deviations
+SEAM_STRENGTH, GRID_STRENGTH = 1.3, 1.15  # least step over the usual one, of a line and of lines at equal distances
 PLATEAU_LEVELS, PLATEAU_SHARE = (5.0, 250.0), 0.001
 EXHIBIT_SIDE, ERROR_GAIN = 160, 4  # HR pixels; how many times the error is drawn
 MENDED_DB = 0.3  # least gain over the samples that is worth a picture
 _BEYOND = 2  # levels by which HR must go on
 _CONTRAST = 32  # levels between the ends of an output that is a picture at all
 _SIZED = 0.4  # slope of the raw bytes over the levels meant, from which on the INT8 range was made for these levels
+_ROUNDED_DB = 3.0  # that INT8 may lose of what a change of values gains
 _MARGIN = 8  # LR pixels around a sample, so that its LR pixels are those of the whole image
 
 Array = npt.NDArray[Any]
@@ -91,7 +95,7 @@ def appraise(request: AppraiseRequest, _folder: Path) -> AppraiseReport:
     report = AppraiseReport(
         psnr={trial: _decibels(trials.pixels(trial), truth) for trial in trials.ids}, held_out=held_out
     )
-    values, value_range = _values(trials, truth, report)
+    values, value_range = _values(trials, truth)
     carriers = _carriers(trials, truth, values)
     rounds = ROUNDS - (value_range is not None)
     scale = int(trials.factor) if trials.factor.is_integer() else None
@@ -162,24 +166,27 @@ class _Truth(NamedTuple):
 
     hr: list[Image]
     bicubic: list[Image]
+    sizes: list[tuple[int, ...]]  #: of the whole HR images
     shave: int
 
 
 def _truth(dataset: Dataset, trials: _Trials, shave: int) -> _Truth:
     hr: list[Image] = []
     bicubic: list[Image] = []
+    sizes: list[tuple[int, ...]] = []
     images: dict[str, Image] = {}
     for sample, shape in zip(trials.samples, trials.shapes, strict=True):
         pair = dataset.pairs[sample.image]
         if pair.hr not in images:
             images = {pair.hr: read_hr(pair.hr)}  # the last alone: samples come image by image
         whole = images[pair.hr]
+        sizes.append(whole.shape[:2])
         size = shape[0], shape[1]
         lr = _lr_of(whole, sample) if pair.lr is None else cut(read_rgb(pair.lr), sample)
         hr.append(_resized(cut(whole, sample, SCALE), size))
         fits = size[0] % lr.shape[0] == 0 and size == tuple(size[0] // lr.shape[0] * side for side in lr.shape[:2])
         bicubic.append(enlarge(lr, size) if fits else _resized(lr, size))
-    return _Truth(hr, bicubic, shave)
+    return _Truth(hr, bicubic, sizes, shave)
 
 
 def _lr_of(hr: Image, sample: Sample) -> Image:
@@ -210,42 +217,42 @@ def _decibels(images: Sequence[Image], truth: _Truth) -> tuple[float | None, ...
 # What can be undone
 
 
-def _values(trials: _Trials, truth: _Truth, report: AppraiseReport) -> tuple[Values, Undo | None]:
+def _values(trials: _Trials, truth: _Truth) -> tuple[Values, Undo | None]:
     """How float values become pixels, and the fault if the network is fed or read in a wrong range of values.
 
     A healthy network in [0, 1] is quantised so that its bytes are the picture: nothing is wrong then. Where the range
     of INT8 is that of the network's values, and yet bytes lose, the undo's detail ``sized`` is 1: it is another fault.
     """
-    plain = Values(0, 0, 0.0)
     if "float" not in trials.ids:
-        return plain, None
+        return Values(), None
     outputs = {trial: trials.outputs(trial) for trial in INPUTS if trial in trials.ids}
-    best = best_values(outputs, truth.hr, truth.shave, VALUE_RANGE_DB)
+    best = best_values(outputs, truth.hr, truth.shave)
     if best.source == best.target == 0:
         return best, None
-    as_they_are = [as_pixels(values) for values in outputs["float"]]
-    before = max(
-        mean_db(images, truth.hr, truth.shave)
-        for images in (as_they_are, *(trials.pixels(trial) for trial in ("raw", "dequantised") if trial in trials.ids))
+    plain = [[as_pixels(values) for values in outputs["float"]]]
+    plain += [trials.pixels(trial) for trial in ("raw", "dequantised") if trial in trials.ids]
+    before, before_grey = (
+        max(compare(images, truth.hr) for images in plain)
+        for compare in (partial(mean_db, margin=truth.shave), grey_db)
     )
     meant = [OUTPUTS[best.target].apply(values) for values in outputs[list(INPUTS)[best.source]]]
-    sized = best.source == 0 and "raw" in trials.ids and _slope(trials.pixels("raw"), meant) > _SIZED
-    if best.after_db < max(before + VALUE_RANGE_DB, PICTURE_DB):
-        if best.source > 0:
-            best = best_values({"float": outputs["float"]}, truth.hr, truth.shave, VALUE_RANGE_DB)
-        return best, None
     after = [as_pixels(values) for values in meant]
-    better = [psnr(image, hr) > psnr(other, hr) for image, other, hr in zip(after, as_they_are, truth.hr, strict=True)]
+    after_db = mean_db(after, truth.hr, truth.shave)
+    if grey_db(after, truth.hr) < max(before_grey + VALUE_RANGE_DB, PICTURE_DB) or after_db <= before:
+        # The bytes are right, or as right as they will be: values are what is nearest to them.
+        return best_values({"float": outputs["float"]}, plain[1] if "raw" in trials.ids else truth.hr), None
+    better = [psnr(a, hr) > psnr(b, hr) for a, b, hr in zip(after, plain[0], truth.hr, strict=True)]
+    sized = best.source == 0 and "raw" in trials.ids and _slope(trials.pixels("raw"), meant) > _SIZED
     carrier: Literal["int8", "float"] = "float"
-    after_db = best.after_db
     if best.source == 0 and not sized and "dequantised" in trials.ids:
         quantised = [as_pixels(OUTPUTS[best.target].apply(values)) for values in trials.outputs("dequantised")]
         reached = mean_db(quantised, truth.hr, truth.shave)
-        if reached >= max(before + VALUE_RANGE_DB, PICTURE_DB):
+        if reached >= max(before + VALUE_RANGE_DB, after_db - _ROUNDED_DB):
             carrier, after_db = "int8", reached
     return best, Undo(
         id="value-range", what=best.what, carrier=carrier, before_db=before, after_db=after_db,
-        share_better=sum(better) / len(better), details={"input": float(best.source), "output": float(best.target), "sized": float(sized)},
+        share_better=sum(better) / len(better),
+        details={"input": float(best.source), "output": float(best.target), "sized": float(sized)},
     )  # fmt: skip
 
 
@@ -342,7 +349,7 @@ def _to_db(error: float) -> float | None:
 
 
 def _seams(images: list[Image], truth: _Truth, scale: int) -> tuple[Seams, ...]:
-    """Places where the error steps in nearly every sample; bicubic's error tells what the picture itself does there."""
+    """Places where the error steps on every sample; bicubic's error tells what the picture itself does there."""
     found = []
     axes: tuple[tuple[Literal["rows", "columns"], int], ...] = (("rows", 0), ("columns", 1))
     for name, axis in axes:
@@ -351,18 +358,49 @@ def _seams(images: list[Image], truth: _Truth, scale: int) -> tuple[Seams, ...]:
             if image.shape[axis] >= 8 * EDGE:
                 ratio = np.log(_steps(image, hr, axis) / _steps(bicubic, hr, axis))
                 groups.setdefault(image.shape[axis], []).append(_above_neighbours(ratio, scale))
-        for size, ratios in groups.items():
-            # what all but a fifth of the samples reach
-            shared = np.sort(np.array(ratios), axis=0)[len(ratios) // 5]
-            shared = shared[EDGE : size - 1 - EDGE]
-            deviation = 1.4826 * float(np.median(np.abs(shared - np.median(shared))))
-            high = (shared - np.median(shared)) / max(deviation, 0.02) > SEAM_Z
-            places = _peaks(np.flatnonzero(high & (shared > math.log(SEAM_STRENGTH))), shared, 2 * scale)
-            if places and (len(ratios) > 1 or _is_grid([place + EDGE + 1 for place in places], scale)):
-                strength = math.exp(statistics.median(float(shared[place]) for place in places))
-                whole = tuple(place + EDGE + 1 for place in places)
-                found.append(Seams(axis=name, places=whole, strength=strength))
+        for ratios in sorted(groups.values(), key=len, reverse=True):  # what most samples show
+            stacked = np.array(ratios)
+            places, strength = _grid(stacked.mean(axis=0), scale)
+            if not places and len(ratios) > 1:
+                places, strength = _lines(np.sort(stacked, axis=0)[len(ratios) // 5], scale)
+            if places:
+                found.append(Seams(axis=name, places=tuple(places), strength=strength))
+                break
     return tuple(found)
+
+
+def _deviation(values: Array) -> float:
+    return max(1.4826 * float(np.median(np.abs(values - np.median(values)))), 0.02)
+
+
+def _grid(ratio: Array, scale: int) -> tuple[list[int], float]:
+    """Tiles of one size from the first pixel on: the period at whose every multiple the ratio sticks out, if any."""
+    size = len(ratio) + 1
+    deviation = _deviation(ratio[EDGE:-EDGE])
+    best, grid, strength = SEAM_Z, list[int](), 0.0
+    for period in range(8 * EDGE // scale * scale, size // 2 + 1, scale):
+        places = np.arange(period, size - EDGE, period)
+        if len(places) < 2:
+            continue
+        heights = ratio[places - 1]
+        z = float(heights.mean()) * math.sqrt(len(places)) / deviation
+        if heights.min() > 3 * deviation and heights.mean() > math.log(GRID_STRENGTH) and z > best:
+            best, grid, strength = z, places.tolist(), math.exp(float(heights.mean()))
+    return grid, strength
+
+
+def _lines(ratio: Array, scale: int) -> tuple[list[int], float]:
+    """Places that stick out, if any; of those that are close together the highest."""
+    inner = ratio[EDGE:-EDGE]
+    high = (inner > SEAM_Z * _deviation(inner)) & (inner > math.log(SEAM_STRENGTH))
+    kept: list[int] = []
+    for place in sorted(np.flatnonzero(high).tolist(), key=lambda each: -float(inner[each])):
+        if all(abs(place - other) > 2 * scale for other in kept):
+            kept.append(place)
+    if not kept:
+        return [], 0.0
+    strength = math.exp(statistics.median(float(inner[place]) for place in kept))
+    return sorted(place + EDGE + 1 for place in kept), strength
 
 
 def _steps(image: Image, hr: Image, axis: int) -> Array:
@@ -383,25 +421,12 @@ def _above_neighbours(ratio: Array, scale: int) -> Array:
     return result
 
 
-def _peaks(places: Array, height: Array, apart: int) -> list[int]:
-    """The highest of places that are close together."""
-    kept: list[int] = []
-    for place in sorted(places.tolist(), key=lambda each: -height[each]):
-        if all(abs(place - other) > apart for other in kept):
-            kept.append(place)
-    return sorted(kept)
-
-
-def _is_grid(places: list[int], scale: int) -> bool:
-    """Whether places of one sample alone are a network's tiles, not the picture's own lines."""
-    gaps = np.diff(places)
-    return len(places) > 1 and all(place % scale == 0 for place in places) and bool((gaps % gaps.min() == 0).all())
-
-
 def _plateaus(trials: _Trials, truth: _Truth, values: Values) -> tuple[Plateau, ...]:
     """The ends of the values where they stop early, of the INT8 output, else of the float one, else of the bytes."""
     read = OUTPUTS[values.target].apply
-    sources = {"dequantised": read, list(INPUTS)[values.source]: read, "raw": OUTPUTS[0].apply}
+    sources = {"dequantised": read, list(INPUTS)[values.source]: read}
+    if "dequantised" not in trials.ids:
+        sources["raw"] = OUTPUTS[0].apply
     ends: dict[Literal["top", "bottom"], Plateau] = {}
     for trial, change in sources.items():
         if trial not in trials.ids:
@@ -450,7 +475,7 @@ def _exhibit(trials: _Trials, truth: _Truth, mend: _Mend) -> Exhibit | None:
     if "raw" not in trials.ids:
         return None
     raw = trials.pixels("raw")
-    index, top, left = _worst(raw, truth.hr)
+    index, top, left = _worst(raw, truth, trials)
     patch = np.s_[top : top + EXHIBIT_SIDE, left : left + EXHIBIT_SIDE]
     hr = truth.hr[index][patch]
     pictures = {"raw": raw[index][patch]}
@@ -474,16 +499,23 @@ def _exhibit(trials: _Trials, truth: _Truth, mend: _Mend) -> Exhibit | None:
     )
 
 
-def _worst(images: list[Image], hr: list[Image]) -> tuple[int, int, int]:
-    """Sample, top and left of the patch with the largest squared error."""
+def _worst(images: list[Image], truth: _Truth, trials: _Trials) -> tuple[int, int, int]:
+    """Sample, top and left of the patch with the largest squared error; not of what is mirrored beyond the image."""
     best = (-1.0, 0, 0, 0)
-    for index, (image, reference) in enumerate(zip(images, hr, strict=True)):
-        squares = np.square(np.subtract(image, reference, dtype=np.float32)).sum(axis=2, dtype=np.float64)
+    for index, (image, hr, size) in enumerate(zip(images, truth.hr, truth.sizes, strict=True)):
+        squares = np.square(np.subtract(image, hr, dtype=np.float32)).sum(axis=2, dtype=np.float64)
+        sample = trials.samples[index]
+        starts = [max(0, round(-start * trials.factor)) for start in (sample.top, sample.left)]
+        ends = [
+            round((whole / SCALE - start) * trials.factor)
+            for whole, start in zip(size, (sample.top, sample.left), strict=True)
+        ]
+        squares = squares[starts[0] : ends[0], starts[1] : ends[1]]
         sums = np.pad(squares, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
         height, width = (min(side, EXHIBIT_SIDE) for side in squares.shape)
         total = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
         top, left = divmod(int(total.argmax()), total.shape[1])
-        best = max(best, (float(total[top, left]), index, top, left))
+        best = max(best, (float(total[top, left]), index, top + starts[0], left + starts[1]))
     return best[1:]
 
 

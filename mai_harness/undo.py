@@ -183,9 +183,9 @@ OUTPUTS = (
 class Values(NamedTuple):
     """How a float network's values become pixels best: by places in ``INPUTS`` and ``OUTPUTS``."""
 
-    source: int
-    target: int
-    after_db: float
+    source: int = 0
+    target: int = 0
+    grey_db: float = 0.0  #: PSNR of the channels' mean, whatever their order
 
     @property
     def what(self) -> str:
@@ -193,27 +193,31 @@ class Values(NamedTuple):
         return ", and ".join(filter(None, (list(INPUTS.values())[self.source], OUTPUTS[self.target].what)))
 
 
-def best_values(trials: dict[str, list[Array]], hr: Sequence[Image], shave: int = 0, least_db: float = 0.0) -> Values:
-    """The reading of the float trials, by their ids in ``INPUTS``, that is nearest to HR; the simplest of near ones.
+def best_values(trials: dict[str, list[Array]], reference: Sequence[Image], shave: int = 0) -> Values:
+    """The reading of the float trials, by their ids in ``INPUTS``, that is nearest to a reference.
+
+    The values as they are come first, then a change at one end, then at both: the next must be clearly better.
 
     Args:
         trials: (H, W, 3) float32 of every sample; ``float`` is there.
-        least_db: by which a reading must beat the values as they are.
+        reference: HR, or other pixels.
     """
     found = []
     for source, trial in enumerate(INPUTS):
         thin = [inside(values, shave)[::3, ::2] for values in trials.get(trial, ())]
         for target, output in enumerate(OUTPUTS if thin else ()):
             images = [as_pixels(output.apply(values)) for values in thin]
-            found.append(Values(source, target, mean_db(images, [inside(each, shave)[::3, ::2] for each in hr])))
-    top = max(found, key=lambda each: each.after_db)
-    plain = found[0]
-    near = [each for each in found if each.after_db >= top.after_db - _SIMPLER_DB]
-    chosen = min(near, key=lambda each: ((each.source > 0) + (each.target > 0), -each.after_db))
-    if chosen.after_db < plain.after_db + least_db:
-        chosen = plain
-    images = [as_pixels(OUTPUTS[chosen.target].apply(values)) for values in trials[list(INPUTS)[chosen.source]]]
-    return chosen._replace(after_db=mean_db(images, hr, shave))
+            found.append(Values(source, target, grey_db(images, [inside(each, shave)[::3, ::2] for each in reference])))
+    top = max(each.grey_db for each in found)
+    near = [each for each in found if each.grey_db >= top - _SIMPLER_DB]
+    chosen = min(near, key=lambda each: ((each.source > 0) + (each.target > 0), -each.grey_db))
+    return chosen if chosen.grey_db >= found[0].grey_db + VALUE_RANGE_DB else found[0]
+
+
+def grey_db(images: Sequence[Image], reference: Sequence[Image]) -> float:
+    """Mean PSNR of the channels' mean."""
+    pairs = zip(images, reference, strict=True)
+    return float(np.mean([min(psnr(image.mean(axis=2), each.mean(axis=2)), ALIKE_DB) for image, each in pairs]))
 
 
 # Colours
@@ -384,7 +388,7 @@ def _orientation(carrier: Carrier, hr: Sequence[Image], _scale: int | None) -> C
         changes.append(Change("orientation", exchanged, lambda image: image, 0.5, "transposed"))
     best, best_db = None, -math.inf
     for change in changes:
-        images = [change.apply(image[::1]) for image in carrier.feeds[change.feed]]
+        images = [change.apply(image) for image in carrier.feeds[change.feed]]
         if any(image.shape != reference.shape for image, reference in zip(images, hr, strict=True)):
             continue
         # every other row does to choose
@@ -464,6 +468,9 @@ def _stretch(carrier: Carrier, hr: Sequence[Image], _scale: int | None) -> Chang
     if all(line is None or abs(line[1]) < STRETCH_PIXELS for line in lines):
         return None
     rows, columns = (line or (0.0, 0.0) for line in lines)
+    again = [_stretched(image, rows, columns) for image in images]  # strips average over what they stretch by
+    rest = (_line(again, hr, axis) or (0.0, 0.0) for axis in (0, 1))
+    rows, columns = ((a + c, b + d) for (a, b), (c, d) in zip((rows, columns), rest, strict=True))
     reach = max(abs(offset) + abs(slope) / 2 for offset, slope in (rows, columns))
     margin = EDGE + math.ceil(reach)
     if min(min(image.shape[:2]) for image in images) < 4 * margin:

@@ -13,12 +13,15 @@ from mai_harness import datasets
 from mai_harness.datasets import (
     CALIBRATION,
     EMBEDDED_SCORED,
+    HELD_OUT_SIDE,
     Dataset,
     ImagePair,
     calibration_frames,
     embedded_images,
+    enlarge,
     fill_frame,
     find_dataset,
+    held_out_pairs,
     load_pair,
     probe_frame,
     read_rgb,
@@ -404,6 +407,55 @@ def test_fill_frame_mirrors_a_small_image_at_its_edges():
     np.testing.assert_array_equal(frame[100:200, :90], image[::-1])
     np.testing.assert_array_equal(frame[:100, 90:180], image[:, ::-1])
     np.testing.assert_array_equal(frame[200:300, 180:270], image)
+
+
+# Held out
+
+
+def test_held_out_pairs_are_photographs_that_are_not_scored():
+    pairs = list(held_out_pairs(find_dataset(None)))
+    assert [name for name, _, _ in pairs] == [
+        "ihc.png", "camera.png", "hubble_deep_field.jpg", "grass.png", "gravel.png", "brick.png", "coins.png",
+    ]  # fmt: skip
+    for name, lr, hr in pairs:
+        assert max(lr.shape) <= HELD_OUT_SIDE, name
+        assert hr.shape == (lr.shape[0] * 3, lr.shape[1] * 3, 3)
+        assert lr.dtype == hr.dtype == np.uint8
+        np.testing.assert_array_equal(lr, downscale(hr, 3))
+
+
+def test_held_out_photographs_are_cut_from_the_middle():
+    _, _, hr = next(held_out_pairs(find_dataset(None)))
+    whole = read_rgb(embedded_images(["hubble_deep_field.jpg"])[0])
+    pairs = {name: hr for name, _, hr in held_out_pairs(find_dataset(None))}
+    top, left = (whole.shape[0] - 600) // 2, (whole.shape[1] - 600) // 2
+    np.testing.assert_array_equal(pairs["hubble_deep_field.jpg"], whole[top : top + 600, left : left + 600])
+    assert hr.shape[0] % 3 == 0
+
+
+def test_a_scored_photograph_is_not_held_out(tmp_path):
+    PillowImage.fromarray(read_rgb(embedded_images(["coins.png"])[0])).save(tmp_path / "copy.png")
+    names = [name for name, _, _ in held_out_pairs(scored_on(tmp_path / "copy.png"))]
+    assert "coins.png" not in names
+    assert "camera.png" in names
+
+
+def test_enlarging_is_keys_interpolation_with_repeated_edges():
+    from mai_harness.resize import cubic
+
+    image = picture(9, 7)
+    places = (np.arange(27) + 0.5) / 3 - 0.5
+    whole = np.floor(places).astype(int)
+    padded = np.pad(image[:, 3, 0].astype(float), 3, mode="edge")
+    column = sum(cubic(places - (whole + tap)) * padded[whole + tap + 3] for tap in range(-1, 3))
+    flat = np.repeat(image[:, 3:4], 7, axis=1)
+    found = enlarge(flat, (27, 21))
+    np.testing.assert_allclose(found[:, 10, 0], np.clip(column, 0, 255), atol=0.51)
+
+
+def test_enlarging_takes_whole_multiples_only():
+    with pytest.raises(ValueError, match="no multiple"):
+        enlarge(picture(10, 10), (30, 31))
 
 
 # Training

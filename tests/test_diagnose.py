@@ -226,7 +226,11 @@ FAULTS: dict[str, list[Evaluation]] = {
         evaluation(examine=examination(not_finite="CONV_2D 3")),
         failed(not_finite=True),
     ],
-    "constant-output": [flat(), flat(undone=(), border=None)],
+    "constant-output": [
+        flat(),
+        evaluation(examine=examination(constant="DEPTH_TO_SPACE 10")),
+        evaluation(examine=examination(constant="DEPTH_TO_SPACE 10"), appraise=None),
+    ],
     "static-dynamic": [
         evaluation(examine=examination(dynamic_difference=3.0)),
         evaluation(check=checked(graph(), dynamic="largest difference 3 on one photograph"), examine=None),
@@ -266,6 +270,7 @@ SOUND = {
     "no dynamic file": evaluation(
         examine=examination(dynamic_difference=None), appraise=appraisal(psnr={"dynamic": None})
     ),
+    "a layer that does nothing beside others that do": evaluation(examine=examination(constant="CONV_2D 3")),
     "a faint output": flat(
         undone=(Undo(id="value-range", what="x255", carrier="int8", before_db=9.5, after_db=29.0, share_better=1.0),)
     ),
@@ -472,7 +477,21 @@ def test_latency_in_float_does_not_count():
 def test_what_is_fused_into_an_operator_is_free():
     model = graph(*steps()[:11], Step("MUL", HR), Step("QUANTIZE", HR, "uint8"))
     runtime = (timed("npu", {"CONV_2D 1": 9.0, "CONV_2D 8 + MUL 11": 9.0}),)
-    assert only(evaluation(graph=model, runtime=runtime)).cost_ms is None
+    fused = only(evaluation(graph=model, runtime=runtime))
+    assert (fused.severity, fused.cost_ms) == ("info", 0.0)
+    assert fused.evidence == "MUL 11: 0.00 ms of 18.0 ms on npu (0 %)."
+
+
+def test_the_addition_of_a_resized_image_goes_with_the_resize():
+    model = graph(
+        convolution(WIDE), Step("DEPTH_TO_SPACE", HR), Step("RESIZE_BILINEAR", HR, reads=(-1,), tensor="resized"),
+        Step("ADD", HR, reads=(1, 2)), Step("QUANTIZE", HR, "uint8"),
+    )  # fmt: skip
+    layers = {"CONV_2D 0": 7.0, "RESIZE_BILINEAR 2": 1.0, "ADD 3": 2.0}
+    resized = only(evaluation(graph=model, runtime=(timed("npu", layers),)))
+    assert (resized.id, resized.layer, resized.tensor) == ("resize-operator", "RESIZE_BILINEAR 2", "resized")
+    assert resized.cost_ms == 3.0
+    assert resized.evidence.endswith("3.00 ms of 10.0 ms on npu (30 %). RESIZE_BILINEAR 2 takes 1.00 ms.")
 
 
 def test_the_reason_of_the_npu_is_told():

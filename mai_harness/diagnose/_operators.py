@@ -9,13 +9,17 @@ _SHOWN = 3
 
 
 class Cost(NamedTuple):
-    """What some operators take on one backend, in ms, and all layers together."""
+    """What some operators take on one backend, and all layers together, in ms."""
 
     backend: str
-    ms: float
     total_ms: float
     estimated: bool
-    dearest: str  #: label of the operator that takes most
+    spent: dict[str, float]  #: by operator
+
+    @property
+    def ms(self) -> float:
+        """Of the operators together."""
+        return sum(self.spent.values())
 
     @property
     def share(self) -> float:
@@ -30,22 +34,21 @@ class Cost(NamedTuple):
 def costs(evaluation: Evaluation, labels: Collection[str]) -> list[Cost]:
     """What the operators of these labels cost, one row a backend, greatest share first.
 
-    A backend that times no layers, or none of these, has no row. Where an NPU makes several operators one, the row
-    counts as the first: what is fused into that is free.
+    A backend that times no layers, or none of these, has no row. Where an NPU makes several operators one, the time is
+    that of the first: what is fused into that is free.
     """
     found = (_cost(report, labels) for each in evaluation.runtime for report in each.reports)
     return sorted((cost for cost in found if cost), key=lambda cost: -cost.share)
 
 
 def _cost(report: LatencyReport, labels: Collection[str]) -> Cost | None:
-    spent = {layer.name.split(" + ")[0]: layer.ms for layer in report.layers}
-    concerned = {label: spent[label] for label in labels if label in spent}
-    total = sum(spent.values())
+    rows = [(layer.name.split(" + "), layer.ms) for layer in report.layers]
+    fused = {label: 0.0 for names, _ in rows for label in names[1:]}
+    spent = fused | {names[0]: taken for names, taken in rows}
+    concerned, total = {label: spent[label] for label in labels if label in spent}, sum(spent.values())
     if report.precision != "int8" or not concerned or total <= 0:
         return None
-    dearest = max(concerned, key=concerned.__getitem__)
-    estimated = report.estimate_ms is not None
-    return Cost(report.backend, sum(concerned.values()), total, estimated, dearest)
+    return Cost(report.backend, total, report.estimate_ms is not None, concerned)
 
 
 def named(labels: Sequence[str]) -> str:

@@ -45,6 +45,7 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
         layer=_layer(evaluation),
         explained_db=cost,
         tried=mend,
+        explains=("seams",),  # where the error ends inside
     )
 
 

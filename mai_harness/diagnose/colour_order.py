@@ -33,7 +33,7 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
         + (
             "The network learned from such images, so it now sees red for blue."
             if wrong_input
-            else "So every red and every blue error counts in full, and only grey things come out right."
+            else "So red and blue are exchanged in its images, and only grey things come out right."
         ),
         remedy=f"Reverse {cure} in the weights, which costs no time, or convert what it learns from with "
         "cv2.cvtColor(image, cv2.COLOR_BGR2RGB) and train again.",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from mai_harness.diagnose._operators import costs, named
+from mai_harness.diagnose._operators import Cost, costs, ms, named
 from mai_harness.diagnose._tensors import File, file_of
 from mai_harness.records import SCALE, Evaluation, Finding, Graph, Op, TensorFact
 
@@ -50,9 +50,10 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
 
 def _finding(evaluation: Evaluation, file: File, kind: _Kind, labels: Sequence[str]) -> Finding:
     found = costs(evaluation, labels)
-    guilty = found[0].dearest if found else labels[0]
+    guilty = _dearest(found, labels)
     takes = " and ".join(map(str, found)) if found else "what each layer takes is not known"
-    most = f" {guilty} takes most." if found and labels[1:] else ""
+    alone = found[0].spent.get(guilty, 0.0) if found and labels[1:] else 0.0
+    most = f" {guilty} takes {ms(alone)}." if alone else ""
     return Finding(
         id=kind.id,
         severity="warning" if found and found[0].share >= _HEAVY else "info",
@@ -64,6 +65,12 @@ def _finding(evaluation: Evaluation, file: File, kind: _Kind, labels: Sequence[s
         tensor=file.output_of(guilty),
         cost_ms=found[0].ms if found else None,
     )
+
+
+def _dearest(found: Sequence[Cost], labels: Sequence[str]) -> str:
+    """The operator that takes most, of those with the name of the first."""
+    alike = [label for label in labels if label.rpartition(" ")[0] == labels[0].rpartition(" ")[0]]
+    return max(alike, key=lambda label: found[0].spent.get(label, 0.0)) if found else labels[0]
 
 
 def _counted(labels: Sequence[str]) -> str:
@@ -78,6 +85,7 @@ def _off_npu(evaluation: Evaluation, file: File, rest: Sequence[str]) -> Iterato
         cost = next(iter(costs(msgspec.structs.replace(evaluation, runtime=(backend,)), labels)), None)
         if cost is None or cost.share < _HEAVY:
             continue
+        guilty = max(labels, key=lambda label: cost.spent.get(label, 0.0))
         reasons = [told.rstrip(".") for label in labels for told in backend.refusals if told.startswith(f"{label} ")]
         yield Finding(
             id="stays-off-npu",
@@ -88,8 +96,8 @@ def _off_npu(evaluation: Evaluation, file: File, rest: Sequence[str]) -> Iterato
             "Values go there and back, and the NPU waits.",
             remedy="Replace them by operators that the compiler takes, such as convolutions, or give them the shape, "
             "type or option that it names as its reason.",
-            layer=cost.dearest,
-            tensor=file.output_of(cost.dearest),
+            layer=guilty,
+            tensor=file.output_of(guilty),
             cost_ms=cost.ms,
         )
         return
@@ -100,6 +108,14 @@ def _off_npu(evaluation: Evaluation, file: File, rest: Sequence[str]) -> Iterato
 
 def _by_name(*prefixes: str) -> Callable[[File], list[str]]:
     return lambda file: [label for label in file.operators if label.startswith(prefixes)]
+
+
+def _resizes(file: File) -> list[str]:
+    """And the additions of what they make, which go with them."""
+    resizes = [label for label in file.operators if label.startswith("RESIZE_")]
+    ops = file.graph.ops if file.graph else ()
+    made = {index for op in ops if op.label in resizes for index in op.outputs}
+    return resizes + [op.label for op in ops if op.name == "ADD" and made.intersection(op.inputs)]
 
 
 def _transpositions(file: File) -> list[str]:
@@ -160,7 +176,7 @@ _KINDS = (
     _Kind(
         "resize-operator",
         "The network resizes an image",
-        _by_name("RESIZE_"),
+        _resizes,
         "The image is enlarged by interpolation and travels through memory at nine times its size. "
         f"{_PAPER} puts its anchor, copies of the input added before the pixel shuffle, at about a quarter of nearest "
         "interpolation.",

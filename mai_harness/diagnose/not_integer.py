@@ -243,7 +243,7 @@ def _custom(file: File) -> list[str]:
 
 
 def _foreign_operators(file: File) -> Iterator[Finding]:
-    labels, custom = file.operators, _custom(file)
+    custom = _custom(file)
     flex = [label for label in custom if label.startswith(_FLEX)]
     others = [label for label in custom if label not in flex]
     if flex:

@@ -79,6 +79,7 @@ def _tanh(evaluation: Evaluation, undo: Undo, tanh: Op) -> Finding:
 def _range(evaluation: Evaluation, undo: Undo, last: Op | None) -> Finding:
     taken, given = (int(undo.details.get(side, 0)) for side in ("input", "output"))
     ends = [found for found in (_INPUTS.get(taken), _OUTPUTS.get(given)) if found]
+    same = taken in _INPUTS and given in _OUTPUTS and _INPUTS[taken].name == _OUTPUTS[given].name
     parts = [
         f"expects {_INPUTS[taken].name}" if taken in _INPUTS else "",
         f"gives {_OUTPUTS[given].name}" if given in _OUTPUTS else "",
@@ -90,7 +91,9 @@ def _range(evaluation: Evaluation, undo: Undo, last: Op | None) -> Finding:
     return Finding(
         id="value-range",
         severity=grade(gain(undo)),
-        title=f"The network {' and '.join(filter(None, parts))}",
+        title=f"The network works on {_INPUTS[taken].name}"
+        if same
+        else f"The network {' and '.join(filter(None, parts))}",
         evidence=f"{_as_it_is(undo)}; {undo.what}, it has {db(undo.after_db)}.",
         explanation=f"The challenge feeds levels in [0, 255] and compares with such levels. {loss}",
         remedy=f"{'. '.join(found.remedy for found in ends)}. Calibrate on levels and quantise again.",

@@ -363,10 +363,28 @@ def _seams(images: list[Image], truth: _Truth, scale: int) -> tuple[Seams, ...]:
             places, strength = _grid(stacked.mean(axis=0), scale)
             if not places and len(ratios) > 1:
                 places, strength = _lines(np.sort(stacked, axis=0)[len(ratios) // 5], scale)
+                middle = (stacked.shape[1] + 1) // 2
+                # Two samples may have a line of their own in common; two tiles meet in the middle.
+                places = [place for place in places if len(ratios) > 2 or abs(place - middle) <= 1]
             if places:
-                found.append(Seams(axis=name, places=tuple(places), strength=strength))
+                stake = _at_stake(images, truth.hr, axis, places, stacked.shape[1] + 1)
+                found.append(Seams(axis=name, places=tuple(places), strength=strength, at_stake_db=stake))
                 break
     return tuple(found)
+
+
+def _at_stake(images: list[Image], hr: Sequence[Image], axis: int, places: list[int], size: int) -> float:
+    """PSNR of the pixels that are not within EDGE of these rows or columns, less that of all."""
+    away = np.all(np.abs(np.arange(size)[:, None] + 0.5 - np.array(places)) > EDGE, axis=1)
+    errors = [
+        np.square(np.subtract(a, b, dtype=np.float32)).mean(axis=(1 - axis, 2), dtype=np.float64)
+        for a, b in zip(images, hr, strict=True)
+        if a.shape[axis] == size
+    ]
+    error = np.mean(errors, axis=0)
+    if not away.any() or not error[away].mean() > 0:
+        return 0.0
+    return max(0.0, float(10 * np.log10(error.mean() / error[away].mean())))
 
 
 def _deviation(values: Array) -> float:

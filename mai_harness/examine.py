@@ -43,6 +43,8 @@ MARGIN = 16  # LR pixels that are mirrored around a sample, to see what borders 
 _FIXED_SAMPLES, _FIXED_FRAMES = 2, 4  # whole frames, where no other size runs
 _MOST_BYTES = 2 << 30  # of values that are kept for runs that differ in one place
 _NEAR_UNIT = 0.02
+_HUGE = 1e30
+SATURATED = 0.01  # share of a layer's values from which on other calibration images are looked for
 WIDE_CHANNEL = 8.0  # times the median channel's range
 
 
@@ -188,6 +190,7 @@ class _Examination:
         self.layout, self.frame = layout_of(self.graph)
         self.trials: list[Trial] = []
         self.found: dict[str, Any] = {}
+        self._twin_is_finite = False
 
     def report(self) -> ExamineReport:
         try:
@@ -336,6 +339,7 @@ class _Examination:
         levels = [lr.astype(np.float32) for lr in self.lr]
         natural = levels if self.twin is not None else [self._natural(lr) for lr in self.lr]
         outputs = [self._float(each) for each in natural]
+        self._twin_is_finite = self.twin is not None and all(np.isfinite(each).all() for each in outputs)
         self._try("float", "the float network", outputs)
         for way in _INPUTS:
             fed = [way.of(each) for each in levels]
@@ -345,9 +349,19 @@ class _Examination:
         if self.free:
             turned = [self._float(each.transpose(1, 0, 2)).transpose(1, 0, 2) for each in natural]
             self._try("float transposed", "the float network, fed with the image turned on its side", turned)
-        if self.twin is not None and (own := self._unrounded(natural)):
-            gaps = [psnr(_pixels(a), _pixels(b)) for a, b in zip(own, outputs, strict=True)]
-            self.found["twin_psnr_db"] = float(min(*gaps, 100.0))
+        if self.request.model.float32 is not None and self.layout == "NHWC":
+            self._held_against_twin(natural)
+
+    def _held_against_twin(self, natural: Sequence[Array]) -> None:
+        """Whether the float file is the network that this one was made of: by pixels, and by weights that match."""
+        with suppress(ModelContractError):
+            twin = TFLiteModel(Path(self.request.model.float32 or ""), self.request.threads)
+            own = self._unrounded(natural)
+            gaps = [psnr(_pixels(a), _pixels(_dequantised(twin, lr))) for a, lr in zip(own, self.lr, strict=False)]
+            self.found["twin_psnr_db"] = float(min([*gaps, 100.0]))
+        kernels = {i for unit in self.simulation.units for i in unit.weights}
+        if kernels:
+            self.found["matched"] = len(kernels.intersection(self.weights)) / len(kernels)
 
     def _unrounded(self, natural: Sequence[Array]) -> list[Array]:
         """What the INT8 file's own graph gives with the weights that it holds and nothing else rounded."""
@@ -409,7 +423,8 @@ class _Examination:
             values = [run.values[op.outputs[0]] for run in floats]
             if not self.simulation.form.is_real(op.outputs[0]):
                 continue
-            if "not_finite" not in self.found and not all(np.isfinite(each).all() for each in values):
+            finite = self._twin_is_finite or all(np.isfinite(each).all() for each in values)
+            if "not_finite" not in self.found and not finite:
                 self.found["not_finite"] = op.label
             if (
                 "constant" not in self.found
@@ -434,11 +449,13 @@ class _Examination:
         grid = simulation.rounding.grids[unit.tensor]
         exact = [run.values[unit.tensor] for run in floats]
         alone = [simulation.alone(unit.op, run.values, simulation.rounding) for run in floats]
-        low, high = float(min(e.min() for e in exact)), float(max(e.max() for e in exact))
+        # Of a clip on the same grid as what it cuts, the values behind it are what has to be held.
+        held = [run.values[unit.tensors[-1]] for run in floats]
+        low, high = (_finite(f([f(e) for e in held])) for f in (np.min, np.max))
         least, most = grid.limits
-        beyond = [np.mean((e < least - grid.scale / 2) | (e > most + grid.scale / 2)) for e in exact]
+        beyond = [np.mean((e < least - grid.scale / 2) | (e > most + grid.scale / 2)) for e in held]
         lows, highs = (f([f(e, tuple(range(e.ndim - 1))) for e in exact], 0) for f in (np.min, np.max))
-        spans = np.atleast_1d(highs - lows)
+        spans = np.nan_to_num(np.atleast_1d(highs - lows), posinf=_HUGE)
         filled = max((min(high, most) - max(low, least)) / grid.scale, 1.0)
         return TensorAnalysis(
             tensor=unit.tensor,
@@ -449,7 +466,7 @@ class _Examination:
             covered=grid.limits,
             used=(low, high),
             saturated=float(np.mean(beyond)),
-            effective_bits=float(np.log2(filled + 1)),
+            effective_bits=_finite(np.log2(filled + 1)),
             sqnr_db=_sqnr(exact, stored),
             injected_sqnr_db=_sqnr(exact, alone),
             channels=len(spans),
@@ -495,6 +512,8 @@ class _Examination:
             fed = [self.port.laid_out(way(lr)) for lr in self.lr]
             if id_ == "recalibrated":
                 self.found["recalibrated"] = ranges
+                if any(each.saturated > SATURATED for each in self.found["tensors"]):
+                    self.found["recalibrated_unit"] = self._calibrated(lambda lr: lr.astype(np.float32) / 255)
             else:
                 grids |= {i: self._levels(i) for i in self._input_tensors}
             words = "ranges set on photographs that are not scored, output [0, 255]"
@@ -521,7 +540,7 @@ class _Examination:
                 index = op.outputs[0]
                 if index in firsts:
                     low, high = ranges.get(index, (np.inf, -np.inf))
-                    ranges[index] = min(low, float(value.min())), max(high, float(value.max()))
+                    ranges[index] = min(low, _finite(value.min())), max(high, _finite(value.max()))
         return ranges
 
     def _calibration(self) -> Iterator[Image]:
@@ -619,6 +638,11 @@ def _reversed(image: Array) -> Array:
 def _dequantised(model: TFLiteModel, lr: Image) -> Array:
     output = model.upscale(lr).astype(np.float32)
     return (output - model.output.zero_point) * np.float32(model.output.scale)
+
+
+def _finite(value: Any) -> float:
+    """A number that JSON has."""
+    return float(np.nan_to_num(value, nan=0.0, posinf=_HUGE, neginf=-_HUGE))
 
 
 def _sqnr(exact: Sequence[Array], rounded: Sequence[Array]) -> float | None:

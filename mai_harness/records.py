@@ -524,8 +524,10 @@ class ExamineReport(Record, frozen=True):
     not_finite: str = ""  #: the first layer with NaN or infinite float values
     constant: str = ""  #: the first layer with one value in all places
     twin_psnr_db: float | None = None  #: between the float file as given, and the graph of the INT8 file in float
+    matched: float | None = None  #: share of the kernels whose float values the float file holds
     dynamic_difference: float | None = None  #: largest difference of ``model_none.tflite``, in codes
     recalibrated: dict[int, tuple[float, float]] = {}  #: ranges on the harness's calibration images, by tensor
+    recalibrated_unit: dict[int, tuple[float, float]] = {}  #: the same on these images over 255; where layers saturate
     tensors: tuple[TensorAnalysis, ...] = ()
     trials: tuple[Trial, ...] = ()
 
@@ -560,6 +562,7 @@ class Seams(Record, frozen=True):
     axis: Literal["rows", "columns"]
     places: tuple[int, ...]  #: HR pixels
     strength: float  #: step of the error there over the median step
+    at_stake_db: float = 0.0  #: PSNR of the pixels that are not near them, less that of all
 
 
 class Plateau(Record, frozen=True):

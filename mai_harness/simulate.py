@@ -113,6 +113,7 @@ class Simulation:
         if strange:
             raise ModelContractError(f"LiteRT has no operator {', '.join(strange[:3])}")
         self._threads = threads or os.cpu_count() or 1
+        self.form.constants |= _unsaturated_clips(self.form)
         self._interpreters: dict[tuple[int, tuple[int, ...]], tuple[Any, Any]] = {}
         grids = {tensor.index: Grid.of(tensor) for tensor in self.graph.tensors if not tensor.is_constant}
         #: As the file rounds.
@@ -243,6 +244,22 @@ class Simulation:
             return False
         tensor = self.graph.tensors[index]
         return tensor.is_constant and bool(tensor.scales) and sum(size > 1 for size in tensor.shape) > 1
+
+
+def _unsaturated_clips(form: FloatForm) -> dict[int, Array]:
+    """Upper bounds that a narrow range has cut off: taken for 255, as no bound of pixels is lower.
+
+    With the file's own rounding they change nothing; with ranges set anew the clip is where it was meant to be.
+    """
+    found = {}
+    for index in (i for op in form.graph.ops if op.name == "MINIMUM" for i in op.inputs if i in form.constants):
+        grid, bound = Grid.of(form.graph.tensors[index]), form.constants[index]
+        if grid is not None and bound.size == 1 and grid.limits[1] - grid.scale / 2 <= bound.max() < _WHITE:
+            found[index] = np.full_like(bound, _WHITE)
+    return found
+
+
+_WHITE = 255.0
 
 
 class Run(NamedTuple):

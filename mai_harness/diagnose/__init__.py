@@ -24,7 +24,7 @@ class Rule(Protocol):
 
 
 def diagnose(evaluation: Evaluation) -> tuple[Finding, ...]:
-    """Every finding that is not but a symptom of another: gravest first, then by the dB and the ms that it explains."""
+    """Every finding that is not but a symptom of another: gravest first, then by dB, then by ms."""
     found = [finding for rule in rules().values() for finding in rule.findings(evaluation)]
     kept = [finding for finding in found if not _explained(finding, found)]
     for finding in sorted(found, key=_key):  # of those that explain each other, the gravest
@@ -37,8 +37,11 @@ def _explained(finding: Finding, by: Iterable[Finding]) -> bool:
     return any(finding.id in other.explains for other in by if other.id != finding.id)
 
 
-def _key(finding: Finding) -> tuple[int, float, float, str]:
-    return _ORDER[finding.severity], -(finding.explained_db or 0.0), -(finding.cost_ms or 0.0), finding.id
+def _key(finding: Finding) -> tuple[int, bool, float, float, str]:
+    costs_time = finding.explained_db is None and finding.cost_ms is not None
+    return (
+        _ORDER[finding.severity], costs_time, -(finding.explained_db or 0.0), -(finding.cost_ms or 0.0), finding.id,
+    )  # fmt: skip
 
 
 @cache

@@ -3,14 +3,20 @@
 from collections.abc import Iterator
 
 from mai_harness.diagnose._grades import db, grade
-from mai_harness.diagnose._measured import LOSSES, inner, restored, span, tried
-from mai_harness.records import AppraiseReport, Evaluation, ExamineReport, Finding, TensorAnalysis
+from mai_harness.diagnose._measured import LOSSES, covered, inner, restored, span, tried
+from mai_harness.records import AppraiseReport, Evaluation, ExamineReport, Finding, Tensor, TensorAnalysis
 
 SATURATED = 0.002  # share of a layer's values that a calibrated range does not cut off
 WIDE = 2.0  # a range so many times wider than on photographs
 GAIN_DB = 0.1
 UNIT_TOP = 2.0  # greatest input value of a network that was calibrated on [0, 1] or [-1, 1]
+NARROW_TOP = 200.0  # greatest input value of a network that was calibrated on no bright image
+ALIKE = 1.6  # times by which ranges may differ that were set on other images of the same kind
 PICTURE_DB = 20.0  # below is no picture
+_SYMPTOMS = (
+    "value-range", "missing-clip", "output-range-tight", "output-range-wide", "constant-output", "output-clipped",
+    "colour-order", "overfitted", "border", "seams", "dead-channels", *LOSSES,
+)  # fmt: skip
 
 
 def findings(evaluation: Evaluation) -> Iterator[Finding]:
@@ -27,21 +33,24 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
 
 def _unit(evaluation: Evaluation, examine: ExamineReport, appraise: AppraiseReport) -> Finding | None:
     source = examine.graph.tensors[examine.graph.inputs[0]]
+    top = covered(source)[1] if len(source.scales) == 1 and source.dtype in ("uint8", "int8") else 255.0
     raw, anew = appraise.mean("raw"), appraise.mean("recalibrated levels")
     levels, natural = appraise.mean("float levels"), appraise.mean("float")
     if levels is None:  # the float twin's natural input is levels
         levels, natural = natural, appraise.mean("unrounded")
-    if not source.scales or source.scales[0] * 255 > UNIT_TOP:
+    if top > NARROW_TOP:
         return None
     if raw is None or anew is None or levels is None or natural is None:
         return None
     if levels < PICTURE_DB or levels < natural + 1 or anew < raw + 1:
         return None
+    if top > UNIT_TOP:
+        return _dark_input(evaluation, source, anew - raw, (natural, levels))
     return Finding(
         id="calibration-unit",
         severity="error",
         title="It was calibrated on [0, 1], but takes [0, 255]",
-        evidence=f"Input scale {source.scales[0]:.4g}, so byte 255 stands for {source.scales[0] * 255:.3g}. Fed with "
+        evidence=f"Input scale {source.scales[0]:.4g}, so byte 255 stands for {top:.3g}. Fed with "
         f"such values the float network has {db(natural)}, fed with levels 0 to 255 {db(levels)}; raw INT8 {db(raw)}.",
         explanation="The images that set the ranges were divided by 255, but the network was made for levels 0 to 255. "
         "So every range is a 255th of what it should be, and biases outweigh the image.",
@@ -51,11 +60,27 @@ def _unit(evaluation: Evaluation, examine: ExamineReport, appraise: AppraiseRepo
         tensor=source.name,
         explained_db=anew - raw,
         tried=tried(evaluation, "recalibrated levels", "raw", "ranges set on photographs in [0, 255]"),
-        explains=(
-            "value-range", "missing-clip", "output-range-tight", "output-range-wide", "constant-output",
-            "output-clipped", "colour-order", "overfitted", "border", "seams", *LOSSES,
-        ),
-    )  # fmt: skip
+        explains=_SYMPTOMS,
+    )
+
+
+def _dark_input(evaluation: Evaluation, source: Tensor, gain: float, fed: tuple[float, float]) -> Finding:
+    """The input's own range follows dark images, so that every byte stands for a darker level."""
+    return Finding(
+        id="calibration-mismatch",
+        severity="error",
+        title="The calibration images were darker than those that are scored",
+        evidence=f"The input covers {span(covered(source))}, so byte 255 stands for {covered(source)[1]:.4g}. Fed with "
+        f"such values the float network has {db(fed[0])}, fed with levels 0 to 255 {db(fed[1])}.",
+        explanation="The brightest calibration image set the input's range, and bytes stand for darker levels than "
+        f"they are. With ranges of whole photographs the same network gains {db(gain)}.",
+        remedy="Calibrate on photographs that reach 0 and 255, or fix the input's range to [0, 255].",
+        layer="input",
+        tensor=source.name,
+        explained_db=gain,
+        tried=tried(evaluation, "recalibrated levels", "raw", "ranges set on photographs in [0, 255]"),
+        explains=_SYMPTOMS,
+    )
 
 
 def _mismatch(evaluation: Evaluation, examine: ExamineReport, appraise: AppraiseReport) -> Finding | None:
@@ -75,6 +100,23 @@ def _mismatch(evaluation: Evaluation, examine: ExamineReport, appraise: Appraise
     before = appraise.mean("raw") if base == "clip" else appraise.mean("simulated")
     after = appraise.mean("recalibrated")
     explained = gain if before is None or after is None else after - before
+    if _as_on_unit(examine):
+        return Finding(
+            id="calibration-unit",
+            severity=grade(explained),
+            title="It was calibrated on [0, 1], but takes [0, 255]",
+            evidence=f"{worst.layer} covers {span(worst.covered)}: what it gives for photographs over 255 is "
+            f"{span(examine.recalibrated_unit[worst.tensor])}, for levels 0 to 255 {span(anew or worst.used)}. {fact}.",
+            explanation="The images that set the ranges were divided by 255, but the network was made for levels 0 to "
+            "255. Its layers are cut off far below the values that they have.",
+            remedy="Calibrate on images in [0, 255], as the network was trained; or put the division by 255 into the "
+            "network and train it so.",
+            layer=worst.layer,
+            tensor=worst.name,
+            explained_db=explained,
+            tried=tried(evaluation, "recalibrated", "raw" if base == "clip" else "simulated", "ranges set on levels"),
+            explains=_SYMPTOMS,
+        )
     return Finding(
         id="calibration-mismatch",
         severity=grade(explained),
@@ -89,8 +131,24 @@ def _mismatch(evaluation: Evaluation, examine: ExamineReport, appraise: Appraise
         tensor=worst.name,
         explained_db=explained,
         tried=tried(evaluation, "recalibrated", "raw" if base == "clip" else "simulated", "ranges set on photographs"),
-        explains=("output-range-tight", "output-range-wide", "output-clipped", *LOSSES),
+        explains=("output-range-tight", "output-range-wide", "output-clipped", "seams", *LOSSES),
     )
+
+
+def _as_on_unit(examine: ExamineReport) -> bool:
+    """Whether most layers have the range that images over 255 give, and not that of levels."""
+    layers = [each for each in inner(examine) if each.tensor in examine.recalibrated_unit]
+    alike = [
+        each
+        for each in layers
+        if 1 / ALIKE < _width(each.covered) / (_width(examine.recalibrated_unit[each.tensor]) or 1.0) < ALIKE
+        and _width(examine.recalibrated.get(each.tensor, each.used)) > 2 * _width(each.covered)
+    ]
+    return len(alike) * 2 > len(layers)
+
+
+def _width(limits: tuple[float, float]) -> float:
+    return max(limits[1], 0.0) - min(limits[0], 0.0)
 
 
 def _is_wide(each: TensorAnalysis, examine: ExamineReport) -> bool:

@@ -1,5 +1,6 @@
 """Operators that take long for what they do, where another form of the network does the same for less."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -141,7 +142,16 @@ def _copying(file: File) -> list[str]:
     graph = file.graph
     if graph is None:
         return []
-    return [op.label for op in graph.ops if op.name == "CONCATENATION" and _copies(graph, op) >= _COPIES]
+    return [
+        op.label
+        for op in graph.ops
+        if (op.name == "CONCATENATION" and _copies(graph, op) >= _COPIES) or (op.name == "TILE" and _tiled(graph, op))
+    ]
+
+
+def _tiled(graph: Graph, op: Op) -> bool:
+    times = graph.operand(op, 1)
+    return times is None or times.values is None or math.prod(times.values) >= _COPIES
 
 
 def _copies(graph: Graph, op: Op) -> int:

@@ -6,6 +6,8 @@ from mai_harness.diagnose._grades import db
 from mai_harness.records import Evaluation, Finding
 
 _PARITY, _GRAVE_PARITY = 1.0, 8.0  # grey levels
+_MATCHED = 0.5  # share of kernels that a file holds of the network that was quantised
+_SAME_DB = 50.0  # from which on two files compute the same, however their weights are stored
 _TWIN_DB, _GRAVE_TWIN_DB = 30.0, 20.0  # two forms of one network are 40 dB alike and more
 
 
@@ -62,14 +64,17 @@ def _conversion(evaluation: Evaluation) -> Iterator[Finding]:
 
 def _other_network(evaluation: Evaluation) -> Iterator[Finding]:
     alike = evaluation.examine.twin_psnr_db if evaluation.examine else None
-    if alike is None or alike >= _TWIN_DB:
+    matched = evaluation.examine.matched if evaluation.examine else None
+    is_other = matched is not None and matched < _MATCHED and (alike is None or alike < _SAME_DB)
+    if alike is None or (alike >= _TWIN_DB and not is_other):
         return
+    weights = "" if matched is None else f" Of the kernels {100 * matched:.0f} % have their float values in it."
     yield Finding(
         id="other-network",
         severity="error" if alike < _GRAVE_TWIN_DB else "warning",
         title="The float file is another network",
         evidence=f"The float file and the INT8 file computed in float give images that are {db(alike)} alike; two "
-        f"forms of one network are above {_TWIN_DB:g} dB.",
+        f"forms of one network are above {_TWIN_DB:g} dB.{weights}",
         explanation="The two files do not hold the same weights, or do not take and give the same values. "
         "So the difference of their scores is not what quantisation costs.",
         remedy="Convert both from the same weights, with the same range of input and output, or leave the float file "

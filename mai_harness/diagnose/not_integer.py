@@ -176,7 +176,7 @@ def _int16(file: File) -> Iterator[Finding]:
         "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8.",
         layer=next(iter(makers), ""),
         tensor=wide[0].name,
-        explains=("not-analysed",),
+        explains=("not-analysed", "float-io"),  # which such a conversion has by default
     )
 
 

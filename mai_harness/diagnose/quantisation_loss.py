@@ -39,7 +39,7 @@ _CAUSES = {
 def findings(evaluation: Evaluation) -> Iterator[Finding]:
     """``high-dynamic-range``, ``feature-residual`` or ``quantisation-loss``, by the residual that the network has."""
     before, after, where = _loss(evaluation)
-    if before is None or after is None or before - after <= DROP_DB:
+    if before is None or after is None or before - after <= DROP_DB or not _on_the_whole_set(evaluation):
         return
     examine, appraise = evaluation.examine, evaluation.appraise
     guilty, loss = guiltiest(evaluation), before - after
@@ -70,6 +70,14 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
         explained_db=loss,
         tried=tried(evaluation, f"restored-{guilty.tensor}", "simulated", words) if guilty else (),
     )
+
+
+def _on_the_whole_set(evaluation: Evaluation) -> bool:
+    """Whether the loss shows there too; samples are taken of images that lose most."""
+    fp32, int8 = (
+        evaluation.score.mean(f"psnr_{key}_db") if evaluation.score else None for key in ("fp32", "dequantised")
+    )
+    return fp32 is None or int8 is None or fp32 - int8 > DROP_DB
 
 
 def _loss(evaluation: Evaluation) -> tuple[float | None, float | None, str]:

@@ -101,7 +101,7 @@ def _range(evaluation: Evaluation, undo: Undo, last: Op | None) -> Finding:
         explained_db=gain(undo),
         tried=tried(evaluation, undo),
         # Levels where the file's own scale makes [0, 1] of bytes are how it was calibrated, and no other network.
-        explains=tuple(id_ for id_ in _SYMPTOMS if id_ != "calibration-unit" or taken != 1),
+        explains=tuple(id_ for id_ in _SYMPTOMS if not id_.startswith("calibration") or taken != 1),
     )
 
 

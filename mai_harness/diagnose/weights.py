@@ -23,7 +23,9 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
 def _per_tensor(evaluation: Evaluation, examine: ExamineReport, appraise: AppraiseReport) -> Iterator[Finding]:
     found = [each for each in examine.tensors if each.weight_scales == 1 and each.channels > 1]
     gain = appraise.gain("per-channel", "simulated")
-    worst = max(found, key=lambda each: (restored(appraise, each), each.weight_ratio or 0), default=None)
+    # Without their float values a layer that is restored still has the weights that were rounded.
+    known = gain is not None
+    worst = max(found, key=lambda each: (known * restored(appraise, each), each.weight_ratio or 0), default=None)
     if worst is None:
         return
     unlike = [each for each in found if (each.weight_ratio or 1) > UNLIKE]
@@ -44,7 +46,7 @@ def _per_tensor(evaluation: Evaluation, examine: ExamineReport, appraise: Apprai
         tensor=worst.name,
         explained_db=gain,
         tried=tried(evaluation, "per-channel", "simulated", "weights quantised by channel"),
-        explains=LOSSES if matters else (),
+        explains=(*LOSSES, "border") if matters else (),
     )
 
 

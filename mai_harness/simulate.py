@@ -247,15 +247,19 @@ class Simulation:
 
 
 def _unsaturated_clips(form: FloatForm) -> dict[int, Array]:
-    """Upper bounds that a narrow range has cut off: taken for 255, as no bound of pixels is lower.
+    """Upper bounds that a narrow range has cut off, taken for 255, or a wide one has rounded to 0, taken for 1.
 
     With the file's own rounding they change nothing; with ranges set anew the clip is where it was meant to be.
     """
     found = {}
     for index in (i for op in form.graph.ops if op.name == "MINIMUM" for i in op.inputs if i in form.constants):
         grid, bound = Grid.of(form.graph.tensors[index]), form.constants[index]
-        if grid is not None and bound.size == 1 and grid.limits[1] - grid.scale / 2 <= bound.max() < _WHITE:
+        if grid is None or bound.size != 1:
+            continue
+        if grid.limits[1] - grid.scale / 2 <= bound.max() < _WHITE:
             found[index] = np.full_like(bound, _WHITE)
+        elif bound.max() == 0 and grid.scale > 2:  # of which 1 is less than half a step
+            found[index] = np.ones_like(bound)
     return found
 
 

@@ -235,7 +235,8 @@ def test_options_and_short_constants_are_read(graph_of):
         convert(lambda layers, x: layers.tf.pad(layers.conv(x, 4, 3, 2, "VALID"), [[0, 0], [1, 2], [3, 4], [0, 0]]))
     )
     conv, pad = graph.ops
-    assert conv.options == {"Padding": 1, "StrideH": 2, "StrideW": 2, "DilationHFactor": 1, "DilationWFactor": 1}
+    expected = {"Padding": 1, "StrideH": 2, "StrideW": 2, "DilationHFactor": 1, "DilationWFactor": 1}
+    assert conv.options == expected | {"FusedActivationFunction": 0}
     paddings = graph.operand(pad, 1)
     assert paddings is not None
     assert paddings.values == (0, 0, 1, 2, 3, 4, 0, 0)

@@ -45,10 +45,11 @@ _OUTPUTS = {
 
 def findings(evaluation: Evaluation) -> Iterator[Finding]:
     """``value-range``, by values scaled otherwise on the samples; ``tanh-output`` if a TANH makes them."""
-    undo = undone(evaluation, "value-range")
+    undo, last = undone(evaluation, "value-range"), last_working(evaluation)
     if undo is None:
+        if last is not None and last.name == "TANH":
+            yield _tanh_read_rightly(evaluation, last)
         return
-    last = last_working(evaluation)
     if undo.details.get("output") == _SIGNED and last is not None and last.name == "TANH":
         yield _tanh(evaluation, undo, last)
     elif not undo.details.get("sized"):  # else the bytes are levels, of whatever precision
@@ -73,6 +74,22 @@ def _tanh(evaluation: Evaluation, undo: Undo, tanh: Op) -> Finding:
         explained_db=gain(undo),
         tried=tried(evaluation, undo),
         explains=_SYMPTOMS,
+    )
+
+
+def _tanh_read_rightly(evaluation: Evaluation, tanh: Op) -> Finding:
+    raw = evaluation.appraise.mean("raw") if evaluation.appraise else None
+    return Finding(
+        id="tanh-output",
+        severity="warning",
+        title="The output ends in a tanh",
+        evidence=f"{tanh.label} makes the output, whose steps are 1/128"
+        + (f"; its bytes read as levels have {db(raw)}." if raw is not None else "."),
+        explanation="A tanh gives values in [-1, 1], as generators are trained. To make black and white of it what "
+        "goes in must reach far, so that eight bits round every tone coarsely.",
+        remedy="Replace the tanh by a clip to [0, 255] and train on: the last layer then gives levels. A clip becomes "
+        "saturation in INT8 and takes no time.",
+        layer=tanh.label,
     )
 
 

@@ -646,7 +646,7 @@ class Finding(Record, frozen=True):
     explained_db: float | None = None  #: PSNR that this costs
     cost_ms: float | None = None  #: runtime that this costs
     tried: tuple[Tried, ...] = ()
-    explains: tuple[str, ...] = ()  #: ids of findings that are but symptoms of this one
+    explains: tuple[str, ...] = ()  #: ids of findings that are but symptoms of this one, and so are left out
 
 
 class Failure(Record, frozen=True):

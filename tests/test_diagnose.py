@@ -352,7 +352,7 @@ def test_the_gravest_comes_first_then_the_db_then_the_ms(monkeypatch):
         finding("a", "error", explained_db=0.1), finding("b", explained_db=3.0), finding("c", explained_db=1.0),
         finding("d", cost_ms=9.0), finding("e", cost_ms=2.0), finding("f"), finding("g", "info", explained_db=9.0),
     ]  # fmt: skip
-    assert told(monkeypatch, *reversed(order)) == list("abcdefg")
+    assert told(monkeypatch, *reversed(order)) == list("abcfdeg")  # pixels before time
 
 
 def test_symptoms_are_dropped(monkeypatch):

@@ -21,7 +21,11 @@ def diagnosed(made: Made, out: Path) -> list[dict[str, Any]]:
         command += ["--float", str(made.twin)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.stdout.startswith("{"), done.stderr
-    findings: list[dict[str, Any]] = json.loads(done.stdout)["findings"]
+    answer = json.loads(done.stdout)
+    findings: list[dict[str, Any]] = answer["findings"]
+    severities = {each["severity"] for each in findings}
+    failed = answer["evaluation"]["failure"] is not None or "error" in severities
+    assert done.returncode == (1 if failed else 3 if "warning" in severities else 0)
     return findings
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Protocol, cast, get_args
 
+import msgspec
+
 from mai_harness.records import Evaluation, Finding, Severity
 
 _ORDER = {severity: place for place, severity in enumerate(reversed(get_args(Severity)))}
@@ -30,7 +32,9 @@ def diagnose(evaluation: Evaluation) -> tuple[Finding, ...]:
     for finding in sorted(found, key=_key):  # of those that explain each other, the gravest
         if finding not in kept and not _explained(finding, kept):
             kept.append(finding)
-    return tuple(sorted(kept, key=_key))
+    dropped = {finding.id for finding in found if finding not in kept}
+    told = [msgspec.structs.replace(each, explains=tuple(i for i in each.explains if i in dropped)) for each in kept]
+    return tuple(sorted(told, key=_key))
 
 
 def _explained(finding: Finding, by: Iterable[Finding]) -> bool:

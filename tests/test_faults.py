@@ -29,22 +29,28 @@ def diagnosed(made: Made, out: Path) -> list[dict[str, Any]]:
     return findings
 
 
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """One for all, so that data are prepared once."""
+    return tmp_path_factory.mktemp("out")
+
+
 def told(findings: list[dict[str, Any]]) -> str:
     return "; ".join(f"{each['severity']} {each['id']} {each['layer']}: {each['evidence']}" for each in findings)
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_named_first(name, tmp_path):
+def test_fault_is_named_first(name, tmp_path, out):
     fault, folder = FAULTS[name], tmp_path / "submission"
     folder.mkdir()
-    findings = diagnosed(fault.make(folder, FRAME), tmp_path / "out")
+    findings = diagnosed(fault.make(folder, FRAME), out)
     assert [each["id"] for each in findings[:1]] == [fault.id], told(findings)
     assert findings[0]["layer"].startswith(fault.layer), told(findings)
 
 
 @pytest.mark.parametrize("name", HEALTHY)
-def test_healthy_network_has_no_error(name, tmp_path):
+def test_healthy_network_has_no_error(name, tmp_path, out):
     folder = tmp_path / "submission"
     folder.mkdir()
-    findings = diagnosed(HEALTHY[name](folder, FRAME), tmp_path / "out")
+    findings = diagnosed(HEALTHY[name](folder, FRAME), out)
     assert not [each for each in findings if each["severity"] == "error"], told(findings)

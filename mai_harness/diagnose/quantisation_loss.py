@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from mai_harness.diagnose._grades import db
 from mai_harness.diagnose._measured import guiltiest, reading, restored, span, tried
-from mai_harness.records import Evaluation, Finding, Severity
+from mai_harness.records import Evaluation, Finding, Graph, Op, Severity
 
 DROP_DB = 0.3  # ABPN loses 0.07 to 0.13 by quantisation (arXiv 2105.09750, tables 4 and 5)
+DESIGN_DB = 0.05  # from which on a loss is told that follows from the design
 RUINED_DB = 3.0
 _CAUSES = {
     "none": (
@@ -39,9 +40,11 @@ _CAUSES = {
 def findings(evaluation: Evaluation) -> Iterator[Finding]:
     """``high-dynamic-range``, ``feature-residual`` or ``quantisation-loss``, by the residual that the network has."""
     before, after, where = _loss(evaluation)
-    if before is None or after is None or before - after <= DROP_DB or not _on_the_whole_set(evaluation):
-        return
     examine, appraise = evaluation.examine, evaluation.appraise
+    by_design = examine is not None and examine.residual in ("none", "feature")
+    least = DESIGN_DB if by_design else DROP_DB
+    if before is None or after is None or before - after <= least or not _on_the_whole_set(evaluation, least):
+        return
     guilty, loss = guiltiest(evaluation), before - after
     id_, title, explanation, remedy = _CAUSES[(examine and examine.residual) or "image"]
     if examine is None or examine.residual is None:
@@ -56,7 +59,10 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
         )
     if evaluation.quantise is None or evaluation.quantise.learned_agreement is None:
         remedy += " Quantisation-aware training regains part of it."
-    severity: Severity = "error" if loss >= RUINED_DB else "warning"
+    severity: Severity = "error" if loss >= RUINED_DB else "warning" if loss > DROP_DB else "info"
+    joins = _joins(examine.graph) if examine and examine.residual == "feature" else []
+    if joins:
+        evidence += f" Features are joined by {', '.join(op.label for op in joins[-3:])}."
     words = f"{guilty.layer} left in float" if guilty else ""
     yield Finding(
         id=id_,
@@ -65,19 +71,24 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
         evidence=evidence,
         explanation=explanation,
         remedy=remedy,
-        layer=guilty.layer if guilty else "",
-        tensor=guilty.name if guilty else "",
+        layer=joins[-1].label if joins else guilty.layer if guilty else "",
+        tensor=examine.graph.tensors[joins[-1].outputs[0]].name if examine and joins else guilty.name if guilty else "",
         explained_db=loss,
         tried=tried(evaluation, f"restored-{guilty.tensor}", "simulated", words) if guilty else (),
     )
 
 
-def _on_the_whole_set(evaluation: Evaluation) -> bool:
+def _joins(graph: Graph) -> list[Op]:
+    """Sums of two tensors that are made when the network runs."""
+    return [op for op in graph.ops if op.name == "ADD" and not any(graph.tensors[i].is_constant for i in op.inputs)]
+
+
+def _on_the_whole_set(evaluation: Evaluation, least: float) -> bool:
     """Whether the loss shows there too; samples are taken of images that lose most."""
     fp32, int8 = (
         evaluation.score.mean(f"psnr_{key}_db") if evaluation.score else None for key in ("fp32", "dequantised")
     )
-    return fp32 is None or int8 is None or fp32 - int8 > DROP_DB
+    return fp32 is None or int8 is None or fp32 - int8 > least
 
 
 def _loss(evaluation: Evaluation) -> tuple[float | None, float | None, str]:

@@ -44,6 +44,7 @@ _FIXED_SAMPLES, _FIXED_FRAMES = 2, 4  # whole frames, where no other size runs
 _MOST_BYTES = 2 << 30  # of values that are kept for runs that differ in one place
 _NEAR_UNIT = 0.02
 _HUGE = 1e30
+_SIGNED = ("int8", "int16")  # inputs that bytes have to be quantised for
 SATURATED = 0.01  # share of a layer's values from which on other calibration images are looked for
 WIDE_CHANNEL = 8.0  # times the median channel's range
 
@@ -270,7 +271,7 @@ class _Examination:
         self.found["factor"] = codes[0].shape[0] / self.samples[0].height
         # As the challenge's script does: bytes are cast on the way in, and taken as pixels on the way out.
         self._try("raw", "the file as it is, output bytes taken as pixels", [_bytes(each) for each in codes])
-        signed = port.source.dtype == "int8"
+        signed = port.source.dtype in _SIGNED
         proper = [port.run(port.fed(lr)) for lr in self.lr] if signed else codes
         what = "output with scale and zero point applied" + (", input quantised as the file says" if signed else "")
         self._try("dequantised", what, [port.values(each) for each in proper])
@@ -323,7 +324,7 @@ class _Examination:
         """Real values of the bytes as they are fed."""
         grid = Grid.of(self.port.source)
         levels = lr.astype(np.float32)
-        if grid is None or self.port.source.dtype == "int8":
+        if grid is None or self.port.source.dtype in _SIGNED:
             return levels
         return (levels - grid.zero_point) * np.float32(grid.scale)
 

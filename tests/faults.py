@@ -192,16 +192,6 @@ def leaky(tf: Any, x: Any, *, convs: Sequence[Conv]) -> Any:
     return anchored(tf, x, convs=convs, activation=lambda y: tf.nn.leaky_relu(y, 0.1))
 
 
-def leaky_as_prelu(tf: Any, x: Any, *, convs: Sequence[Conv]) -> Any:
-    """The same as PReLU, whose slopes are a tensor."""
-
-    def activation(y: Any) -> Any:
-        slopes = tf.constant(np.full((1, 1, y.shape[-1]), 0.1, np.float32))
-        return tf.nn.relu(y) + -slopes * tf.nn.relu(-y)  # which the converter knows as PRELU
-
-    return anchored(tf, x, convs=convs, activation=activation)
-
-
 def bicubic(tf: Any, x: Any, *, scale: int = SCALE, shift: float = 0.0) -> Any:
     """Bicubic interpolation as one convolution, its border mirrored."""
     y = convolve(tf, x, interpolation(scale, shift), "SYMMETRIC")
@@ -753,7 +743,6 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "transpose-6d": Fault("transpose-6d", quantised(by(crd_network, "abpn")), "TRANSPOSE"),
     "transposed-convolution": Fault("transposed-convolution", quantised(abpn(tail=transposed_tail)), "TRANSPOSE_CONV"),
-    "prelu": Fault("prelu", quantised(by(leaky_as_prelu, "residual/leaky_relu")), "PRELU"),
     "concatenation-copies": Fault(
         "concatenation-copies", quantised(abpn(), without=("anchor-convolution",)), "CONCATENATION"
     ),

@@ -8,14 +8,13 @@ from mai_harness.diagnose._undone import samples, severity
 from mai_harness.records import SCALE, Border, Evaluation, Finding, Tried
 
 MIRRORED_DB = 0.1  # gained by whole samples if they are mirrored at their edges before they are fed
-PICTURE_DB = 20.0  # below, the edge is not what is wrong
 BEYOND_BICUBIC_DB = 3.0  # by which the edge is worse than the inside, over what it is for bicubic
 
 
 def findings(evaluation: Evaluation) -> Iterator[Finding]:
     """``border``, by PSNR at the edge and inside, beside those of bicubic and of mirrored samples."""
     border = evaluation.appraise.border if evaluation.appraise else None
-    if border is None or border.whole_db < PICTURE_DB:
+    if border is None:
         return
     own, usual = border.inside_db - border.border_db, border.bicubic_inside_db - border.bicubic_border_db
     regained = 0.0 if border.mirrored_db is None else border.mirrored_db - border.whole_db

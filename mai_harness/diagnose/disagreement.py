@@ -66,15 +66,18 @@ def _other_network(evaluation: Evaluation) -> Iterator[Finding]:
     alike = evaluation.examine.twin_psnr_db if evaluation.examine else None
     matched = evaluation.examine.matched if evaluation.examine else None
     is_other = matched is not None and matched < _MATCHED and (alike is None or alike < _SAME_DB)
-    if alike is None or (alike >= _TWIN_DB and not is_other):
+    if not is_other and (alike is None or alike >= _TWIN_DB):
         return
+    images = ""
+    if alike is not None:
+        images = f"The float file and the INT8 file computed in float give images that are {db(alike)} alike; two "
+        images += f"forms of one network are above {_TWIN_DB:g} dB."
     weights = "" if matched is None else f" Of the kernels {100 * matched:.0f} % have their float values in it."
     yield Finding(
         id="other-network",
-        severity="error" if alike < _GRAVE_TWIN_DB else "warning",
+        severity="error" if alike is not None and alike < _GRAVE_TWIN_DB else "warning",
         title="The float file is another network",
-        evidence=f"The float file and the INT8 file computed in float give images that are {db(alike)} alike; two "
-        f"forms of one network are above {_TWIN_DB:g} dB.{weights}",
+        evidence=f"{images}{weights}".strip(),
         explanation="The two files do not hold the same weights, or do not take and give the same values. "
         "So the difference of their scores is not what quantisation costs.",
         remedy="Convert both from the same weights, with the same range of input and output, or leave the float file "

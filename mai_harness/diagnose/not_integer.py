@@ -176,7 +176,8 @@ def _int16(file: File) -> Iterator[Finding]:
         "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8.",
         layer=next(iter(makers), ""),
         tensor=wide[0].name,
-        explains=("not-analysed", "float-io"),  # which such a conversion has by default
+        # Such a conversion has float ends by default, and symmetric ranges.
+        explains=("not-analysed", "float-io", "output-range-wide", "output-range-tight", "missing-clip", "value-range"),
     )
 
 

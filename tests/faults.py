@@ -763,7 +763,7 @@ FAULTS: Mapping[str, Fault] = {
         "not-finite", converted(altered(partial(spoiled, layer=2, value=float("nan")))), "CONV_2D"
     ),
     "static-dynamic": Fault("static-dynamic", other_dynamic),
-    "other-network": Fault("other-network", with_twin(abpn("residual/anchor"), "residual/nearest")),
+    "other-network": Fault("other-network", with_twin(abpn("residual/anchor"), "residual/convs_4")),
 }
 
 HEALTHY: Mapping[str, Callable[[Path, Frame], Made]] = {

@@ -126,7 +126,7 @@ def test_a_missing_clip_is_scored_as_submitted_and_explained(first):
     assert not entry["calibrate"]["clipped_output"]
     assert entry["summary"]["psnr_raw_db"] < entry["summary"]["psnr_dequantised_db"] - 3
     finding = entry["findings"][0]
-    assert (finding["id"], finding["severity"]) == ("bytes-are-no-pixels", "error")
+    assert (finding["id"], finding["severity"]) == ("missing-clip", "error")
     assert f"{entry['summary']['psnr_raw_db']:.2f} dB" in finding["evidence"]
 
 

@@ -745,7 +745,8 @@ class EvaluationRun:
 
     def _examine(self, dataset: Dataset) -> None:
         """Look for what went wrong, also where a stage failed. If that fails itself, it is told and costs no more."""
-        if self.converted.model is None:
+        failed: Failure | None = self.found.get("failure")
+        if self.converted.model is None or (failed is not None and failed.stage == "check"):  # no TFLite file to open
             return
         try:
             found = examine(

@@ -18,6 +18,7 @@ from mai_harness.errors import StageFailed
 from mai_harness.isolate import stored_reply, unpack
 from mai_harness.metrics import DATA_RANGE, GAP_LIMIT_DB, psnr
 from mai_harness.records import (
+    HELD_OUT,
     SCALE,
     AppraiseReport,
     Border,
@@ -33,6 +34,7 @@ from mai_harness.records import (
 )
 from mai_harness.resize import Image, downscale
 from mai_harness.samples import cut
+from mai_harness.tflite_graph.grid import Grid
 from mai_harness.undo import (
     EDGE,
     INPUTS,
@@ -51,7 +53,6 @@ from mai_harness.undo import (
     search,
 )
 
-HELD_OUT = "held-out"
 SEAM_Z = 8.0  # robust deviations
 SEAM_STRENGTH, GRID_STRENGTH = 1.3, 1.15  # least step over the usual one, of a line and of lines at equal distances
 PLATEAU_LEVELS, PLATEAU_SHARE = (5.0, 250.0), 0.001
@@ -149,10 +150,8 @@ class _Trials:
     def dequantised(self, pixels: list[Image]) -> list[Array] | None:
         """The values of raw bytes; ``None`` where the bytes were clipped to become pixels."""
         output = self.report.graph.tensors[self.report.graph.outputs[0]]
-        if output.dtype != "uint8" or not output.scales:
-            return None
-        zero_point = output.zero_points[0] if output.zero_points else 0
-        return [(image.astype(np.float32) - zero_point) * output.scales[0] for image in pixels]
+        grid = Grid.of(output)
+        return None if grid is None or output.dtype != "uint8" else [grid.values(image) for image in pixels]
 
     def _paths(self, trial: Trial) -> list[Path]:
         return [Path(trial.folder) / f"{index:04d}.npy" for index in range(len(self.samples))]

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from mai_harness.datasets import probe_frame
 from mai_harness.errors import ModelContractError
 from mai_harness.interpreter import TFLiteModel, as_raw_pixels
-from mai_harness.records import LR_FRAME, SCALE, CheckReport, Model, ModelFacts, Record, RuleResult, Status, TensorFact
+from mai_harness.records import LR_FRAME, SCALE, CheckReport, Model, ModelFacts, Record, RuleResult, Status
 from mai_harness.resize import Image
-from mai_harness.tflite_graph import Graph, Op, Tensor, facts, read_graph
+from mai_harness.tflite_graph import Graph, Tensor, facts, read_graph, tensor_facts
+from mai_harness.tflite_graph.grid import IDENTITY_TOLERANCE
 
 INTEGERS = {"int8", "uint8", "int32", "int64", "bool"}  # int32 and int64: biases, shapes, axes
-IDENTITY_TOLERANCE = 0.5 / 255  # of the scale: half a grey level at the range's end
 HEAVY_BYTES_PER_PARAMETER = 4  # what float32 weights take
 OVERHEAD_BYTES = 1 << 16  # of tables, names and metadata
 _TWINS = "convert both from the same network"
@@ -112,25 +112,7 @@ def judge(evidence: Evidence) -> CheckReport:
         results[rule.id] = RuleResult(
             rule=rule.id, title=rule.title, status=verdict.status, found=verdict.found, remedy=verdict.remedy
         )
-    return CheckReport(facts=evidence.facts, rules=tuple(results.values()), tensors=_listed(evidence.graph))
-
-
-def _listed(graph: Graph) -> tuple[TensorFact, ...]:
-    makers = {index: _named(op) for op in graph.ops for index in op.outputs}
-    makers |= dict.fromkeys(graph.inputs, "input")
-    return tuple(
-        TensorFact(
-            index=tensor.index,
-            name=tensor.name,
-            made_by=makers.get(tensor.index, "constant"),
-            dtype=tensor.dtype,
-            shape=tensor.shape_signature,
-            scales=len(tensor.scales),
-            scale=tensor.scales[0] if tensor.scales else None,
-            zero_point=tensor.zero_points[0] if tensor.zero_points else None,
-        )
-        for tensor in graph.tensors
-    )
+    return CheckReport(facts=evidence.facts, rules=tuple(results.values()), tensors=tensor_facts(evidence.graph))
 
 
 def _run(path: Path, probe: Image) -> npt.NDArray[Any] | str:
@@ -325,9 +307,5 @@ def _shape(shape: tuple[int, ...]) -> str:
 def _stray(tensor: Tensor, graph: Graph) -> str:
     maker = next((op for op in graph.ops if tensor.index in op.outputs), None)
     readers = [op for op in graph.ops if tensor.index in op.inputs]
-    where = f"made by {_named(maker)}" if maker else f"read by {', '.join(map(_named, readers[:2]))}"
+    where = f"made by {maker.label}" if maker else f"read by {', '.join(op.label for op in readers[:2])}"
     return f"tensor {tensor.index} {tensor.name!r} is {tensor.dtype} ({where})"
-
-
-def _named(op: Op) -> str:
-    return f"{op.name} {op.index}"

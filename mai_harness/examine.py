@@ -17,6 +17,7 @@ from mai_harness.errors import ModelContractError
 from mai_harness.interpreter import TFLiteModel, as_raw_pixels, open_interpreter
 from mai_harness.metrics import psnr
 from mai_harness.records import (
+    HELD_OUT,
     SCALE,
     CalibrationFrame,
     ExamineReport,
@@ -31,11 +32,13 @@ from mai_harness.records import (
 )
 from mai_harness.resize import Image
 from mai_harness.samples import cut
-from mai_harness.simulate import Grid, Rounding, Run, Simulation, Unit, matched
+from mai_harness.simulate import Rounding, Run, Simulation, Unit, matched, refuse_custom_operators
 from mai_harness.tflite_graph import read_graph
 from mai_harness.tflite_graph.float_form import FloatForm
+from mai_harness.tflite_graph.grid import Grid
 from mai_harness.tflite_graph.residual import residual_of
 from mai_harness.tflite_graph.view import CONVOLUTIONS
+from mai_harness.undo import as_pixels
 
 Array = npt.NDArray[Any]
 SIDE = 160  # LR pixels of a sample of a model that runs at any size
@@ -46,7 +49,6 @@ _NEAR_UNIT = 0.02
 _HUGE = 1e30
 _SIGNED = ("int8", "int16")  # inputs that bytes have to be quantised for
 SATURATED = 0.01  # share of a layer's values from which on other calibration images are looked for
-WIDE_CHANNEL = 8.0  # times the median channel's range
 
 
 class Chosen(Record, frozen=True):
@@ -145,8 +147,7 @@ class Port:
     def values(self, output: Array) -> Array:
         """What stored numbers of the output stand for, float32."""
         grid = Grid.of(self.result)
-        values: Array = output.astype(np.float32)
-        return values if grid is None else (values - grid.zero_point) * np.float32(grid.scale)
+        return output.astype(np.float32) if grid is None else grid.values(output)
 
 
 def layout_of(graph: Graph) -> tuple[Any, tuple[int, int] | None]:
@@ -195,8 +196,7 @@ class _Examination:
 
     def report(self) -> ExamineReport:
         try:
-            if strange := [op.label for op in self.graph.ops if op.is_custom]:
-                raise ModelContractError(f"LiteRT has no operator {', '.join(strange[:3])}")
+            refuse_custom_operators(self.graph)
             self.port = Port(self.path, self.request.threads)
             self._as_it_is()
         except ModelContractError as error:
@@ -226,8 +226,13 @@ class _Examination:
         if self.layout != "NHWC":
             return False
         with suppress(ModelContractError):
-            return not TFLiteModel(self.path, self.request.threads).obstacle
+            return not self._model.obstacle
         return False
+
+    @cached_property
+    def _model(self) -> TFLiteModel:
+        """The file, if it is as the challenge wants it."""
+        return TFLiteModel(self.path, self.request.threads)
 
     @cached_property
     def samples(self) -> list[Sample]:
@@ -301,13 +306,20 @@ class _Examination:
         return Simulation(self.path, self.request.threads)
 
     @cached_property
+    def _float_file(self) -> TFLiteModel | None:
+        """The float twin as it was given; ``None`` if there is none, or it does not open."""
+        with suppress(ModelContractError):
+            if self.request.model.float32 is not None and self.layout == "NHWC":
+                return TFLiteModel(Path(self.request.model.float32), self.request.threads)
+        return None
+
+    @cached_property
     def twin(self) -> TFLiteModel | None:
         """The float twin, if it runs on the samples."""
         with suppress(ModelContractError):
-            if self.request.model.float32 is not None and self.layout == "NHWC":
-                model = TFLiteModel(Path(self.request.model.float32), self.request.threads)
-                model.run(self.lr[0])
-                return model
+            if self._float_file is not None:
+                self._float_file.run(self.lr[0])
+                return self._float_file
         return None
 
     @cached_property
@@ -323,10 +335,9 @@ class _Examination:
     def _natural(self, lr: Image) -> Array:
         """Real values of the bytes as they are fed."""
         grid = Grid.of(self.port.source)
-        levels = lr.astype(np.float32)
         if grid is None or self.port.source.dtype in _SIGNED:
-            return levels
-        return (levels - grid.zero_point) * np.float32(grid.scale)
+            return lr.astype(np.float32)
+        return grid.values(lr)
 
     def _float(self, values: Array) -> Array:
         if self.twin is not None:
@@ -356,10 +367,10 @@ class _Examination:
     def _held_against_twin(self, natural: Sequence[Array]) -> None:
         """Whether the float file is the network that this one was made of: by pixels, and by weights that match."""
         with suppress(ModelContractError):
-            twin = TFLiteModel(Path(self.request.model.float32 or ""), self.request.threads)
-            own = self._unrounded(natural)
-            gaps = [psnr(_pixels(a), _pixels(_dequantised(twin, lr))) for a, lr in zip(own, self.lr, strict=False)]
-            self.found["twin_psnr_db"] = float(min([*gaps, 100.0]))
+            if (twin := self._float_file) is not None:
+                pairs = zip(self._unrounded(natural), self.lr, strict=False)
+                gaps = [psnr(as_pixels(own), as_pixels(_dequantised(twin, lr))) for own, lr in pairs]
+                self.found["twin_psnr_db"] = float(min([*gaps, 100.0]))
         kernels = {i for unit in self.simulation.units for i in unit.weights}
         if kernels:
             self.found["matched"] = len(kernels.intersection(self.weights)) / len(kernels)
@@ -376,10 +387,10 @@ class _Examination:
 
     def _held_out(self) -> None:
         if self.request.held_out and self.layout == "NHWC":
-            chosen = self.twin or TFLiteModel(self.path, self.request.threads)
+            chosen = self.twin or self._model
             lrs = [np.load(image.path) for image in self.request.held_out]
             outputs = [_dequantised(chosen, lr) for lr in lrs]
-            self._try("held-out", "photographs that are not scored", outputs)
+            self._try(HELD_OUT, "photographs that are not scored", outputs)
 
     # INT8 arithmetic, simulated
 
@@ -409,7 +420,7 @@ class _Examination:
 
     def _read(self, run: Run) -> Image:
         values = self.port.image(run.result)
-        return _pixels(values * np.float32(255) if self._unit_output else values)
+        return as_pixels(values * np.float32(255) if self._unit_output else values)
 
     def _agrees(self, run: Run, codes: Array) -> float:
         grid = Grid.of(self.port.result)
@@ -442,7 +453,7 @@ class _Examination:
             kept.run(lr)
             for index, values in stored.items():
                 grid = self.simulation.rounding.grids[index]
-                values.append((kept.tensor(index).astype(np.float32) - grid.zero_point) * np.float32(grid.scale))
+                values.append(grid.values(kept.tensor(index)))
         return tuple(self._analysis(unit, floats, stored[unit.tensor]) for unit in self.simulation.units)
 
     def _analysis(self, unit: Unit, floats: Sequence[Run], stored: Sequence[Array]) -> TensorAnalysis:
@@ -499,38 +510,34 @@ class _Examination:
         pixels = {i: simulation.rounding.grids[i].over((0.0, 1.0 if self._unit_output else 255.0)) for i in ends}
         if not self._unit_output and not result.same_values(pixels[simulation.output]):
             self._mend("clip", "output range set to [0, 255]", natural, simulation.rounding.regridded(pixels))
-        ways = {"recalibrated": self._natural}
-        if not np.array_equal(self._natural(self.lr[0]), self.lr[0]):
-            ways["recalibrated levels"] = lambda lr: lr.astype(np.float32)
-        for id_, way in ways.items():
-            ranges = self._calibrated(way)
-            grids = {
-                i: simulation.rounding.grids[i].over(ranges[unit.tensor])
-                for unit in simulation.units
-                if unit.tensor in ranges
-                for i in unit.tensors
-            }
-            fed = [self.port.laid_out(way(lr)) for lr in self.lr]
-            if id_ == "recalibrated":
-                self.found["recalibrated"] = ranges
-                if any(each.saturated > SATURATED for each in self.found["tensors"]):
-                    self.found["recalibrated_unit"] = self._calibrated(lambda lr: lr.astype(np.float32) / 255)
-            else:
-                grids |= {i: self._levels(i) for i in self._input_tensors}
-            words = "ranges set on photographs that are not scored, output [0, 255]"
-            if id_ == "recalibrated levels":
-                words += ", input [0, 255]"
-            self._mend(id_, words, fed, simulation.rounding.regridded(grids | pixels))
+        words = "ranges set on photographs that are not scored, output [0, 255]"
+        self.found["recalibrated"] = ranges = self._calibrated(self._natural)
+        if any(each.saturated > SATURATED for each in self.found["tensors"]):
+            self.found["recalibrated_unit"] = self._calibrated(lambda lr: lr.astype(np.float32) / 255)
+        self._mend("recalibrated", words, natural, self._over(ranges, pixels))
+        levels = [lr.astype(np.float32) for lr in self.lr]
+        if not np.array_equal(self._natural(self.lr[0]), levels[0]):
+            ranges = self._calibrated(lambda lr: lr.astype(np.float32))
+            rounding = self._over(ranges, self._levels() | pixels)
+            fed = [self.port.laid_out(each) for each in levels]
+            self._mend("recalibrated levels", f"{words}, input [0, 255]", fed, rounding)
 
-    @cached_property
-    def _input_tensors(self) -> list[int]:
-        """Tensors that hold the input's own values."""
+    def _over(self, ranges: dict[int, tuple[float, float]], known: dict[int, Grid]) -> Rounding:
+        """The file's rounding with these ranges by unit, and with grids that are known by tensor."""
+        rounding = self.simulation.rounding
+        grids = {
+            i: rounding.grids[i].over(ranges[unit.tensor])
+            for unit in self.simulation.units
+            if unit.tensor in ranges
+            for i in unit.tensors
+        }
+        return rounding.regridded(grids | known)
+
+    def _levels(self) -> dict[int, Grid]:
+        """Grids of levels for the tensors that hold the input's own values."""
         held = {i for unit in self.simulation.units for i in unit.tensors}
-        return [i for i in self.simulation.rounding.grids if i not in held]
-
-    def _levels(self, index: int) -> Grid:
-        grid = self.simulation.rounding.grids[index]
-        return Grid(1.0, grid.least, grid.least, grid.most)
+        grids = self.simulation.rounding.grids
+        return {i: Grid(1.0, g.least, g.least, g.most) for i, g in grids.items() if i not in held}
 
     def _calibrated(self, way: Callable[[Image], Array]) -> dict[int, tuple[float, float]]:
         """Least and greatest float value of every unit on the calibration frames."""
@@ -576,12 +583,7 @@ class _Examination:
         for unit, analysis in zip(self.simulation.units, self.found["tensors"], strict=True):
             readers = [op for op in self.graph.ops if unit.tensor in op.inputs]
             kinds = {op.name for op in (unit.op, *readers)}
-            if (
-                analysis.channel_ratio < WIDE_CHANNEL
-                or kinds != {"CONV_2D"}
-                or len(unit.tensors) > 1
-                or not unit.weights
-            ):
+            if not analysis.has_wide_channel or kinds != {"CONV_2D"} or len(unit.tensors) > 1 or not unit.weights:
                 continue
             spans = np.max([np.ptp(run.values[unit.tensor], (0, 1, 2)) for run in floats], 0)
             factors = np.maximum(spans / np.median(spans[spans > 0]), 1).astype(np.float32)
@@ -626,10 +628,6 @@ class _Examination:
 
 def _bytes(codes: Array) -> Image:
     return as_raw_pixels(np.nan_to_num(codes))
-
-
-def _pixels(values: Array) -> Image:
-    return np.clip(np.nan_to_num(np.rint(values)), 0, 255).astype(np.uint8)
 
 
 def _reversed(image: Array) -> Array:

@@ -29,8 +29,9 @@ from mai_harness.tflite_graph.edit import (
     scale_groups,
     set_range,
 )
+from mai_harness.tflite_graph.grid import CODES, Grid
 
-LEAST, MOST = -128, 127
+LEAST, MOST = CODES["int8"]
 _ON_GRID = SAME_SCALE - {"AVERAGE_POOL_2D", "RESIZE_BILINEAR"}  # what they put out is already rounded
 _FIXED_RANGE = {"LOGISTIC": (0.0, 255 / 256), "TANH": (-1.0, 127 / 128)}
 
@@ -204,9 +205,8 @@ class Weights(nn.Module):
 
 def _grid(least: float, most: float) -> tuple[float, int]:
     """Scale and zero point of codes for a range, which is widened to hold 0."""
-    least, most = min(least, 0.0), max(most, 0.0)
-    scale = (most - least) / (MOST - LEAST) or 1.0
-    return scale, min(max(round(LEAST - least / scale), LEAST), MOST)
+    grid = Grid(1.0, 0, LEAST, MOST).over((least, most))
+    return grid.scale, grid.zero_point
 
 
 def _asymmetric(value: Tensor) -> Tensor:

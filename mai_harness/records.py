@@ -284,6 +284,15 @@ class Graph(Record, frozen=True):
         index = op.inputs[position] if position < len(op.inputs) else -1
         return self.tensors[index] if index >= 0 else None
 
+    def activations(self, op: Op) -> tuple[int, ...]:
+        """The tensors that an operator reads and that are made when the model runs, once each, in order."""
+        return tuple(i for i in dict.fromkeys(op.inputs) if i >= 0 and not self.tensors[i].is_constant)
+
+    @property
+    def makers(self) -> dict[int, Op]:
+        """Tensor -> the operator that makes it."""
+        return {index: op for op in self.ops for index in op.outputs}
+
 
 class RuleResult(Record, frozen=True):
     """One rule of the challenge against one model."""
@@ -495,6 +504,14 @@ class TensorAnalysis(Record, frozen=True):
     weight_scales: int = 0  #: 1 per tensor, more per channel, 0 without weights
     weight_ratio: float | None = None  #: greatest over least of the output channels' weight ranges
 
+    @property
+    def has_wide_channel(self) -> bool:
+        """Whether one channel is so wide that the others are left with three bits less."""
+        return self.channel_ratio >= 8.0
+
+
+HELD_OUT = "held-out"  #: the trial on photographs that are not scored, one file each
+
 
 class Trial(Record, frozen=True):
     """What a model, changed in one way, gave on every sample: ``0000.npy``, ... in ``folder``.
@@ -542,6 +559,11 @@ class Undo(Record, frozen=True):
     after_db: float
     share_better: float  #: of the samples
     details: dict[str, float] = {}  #: such as the shift in pixels
+
+    @property
+    def gain_db(self) -> float:
+        """What undoing it gave."""
+        return self.after_db - self.before_db
 
 
 class Border(Record, frozen=True):

@@ -7,7 +7,6 @@ operator is LiteRT's float kernel, so whatever LiteRT runs can be simulated.
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,51 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mai_harness.errors import ModelContractError, gist
-from mai_harness.records import Graph, Op, Tensor
+from mai_harness.records import Graph, Op
 from mai_harness.tflite_graph.edit import MOVEMENT, SAME_SCALE
-from mai_harness.tflite_graph.float_form import STORAGE, FloatForm, given
+from mai_harness.tflite_graph.float_form import STORAGE, FloatForm
+from mai_harness.tflite_graph.grid import Grid
 
 Array = npt.NDArray[Any]
-_CODES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
-
-
-class Grid(NamedTuple):
-    """The values that a tensor can hold: (code - zero_point) * scale, codes from ``least`` to ``most``."""
-
-    scale: float
-    zero_point: int
-    least: int
-    most: int
-
-    @classmethod
-    def of(cls, tensor: Tensor) -> "Grid | None":
-        """A tensor's own; ``None`` if it is not quantised to one scale."""
-        if len(tensor.scales) != 1 or tensor.dtype not in _CODES:
-            return None
-        return cls(tensor.scales[0], (tensor.zero_points or (0,))[0], *_CODES[tensor.dtype])
-
-    def over(self, limits: tuple[float, float]) -> "Grid":
-        """As many codes over another range, which is widened to hold 0."""
-        low, high = min(limits[0], 0.0), max(limits[1], 0.0)
-        scale = (high - low) / (self.most - self.least) or 1.0
-        zero_point = min(max(round(self.least - low / scale), self.least), self.most)
-        return Grid(scale, zero_point, self.least, self.most)
-
-    @property
-    def limits(self) -> tuple[float, float]:
-        """Least and greatest value that a code stands for."""
-        return (self.least - self.zero_point) * self.scale, (self.most - self.zero_point) * self.scale
-
-    def same_values(self, other: "Grid") -> bool:
-        """Whether both hold the same values, be it by other codes."""
-        return self.scale == other.scale and self.least - self.zero_point == other.least - other.zero_point
-
-    def __call__(self, values: Array) -> Array:
-        """The nearest values that it holds, float32."""
-        codes: Array = np.rint(values * np.float32(1 / self.scale))
-        np.clip(codes, self.least - self.zero_point, self.most - self.zero_point, out=codes)
-        codes *= np.float32(self.scale)
-        return codes
+_WHITE = 255.0
+_NEAR = 0.05  # share of a kernel's energy that rounding may take; of another network's it is more than all
 
 
 @dataclass(frozen=True)
@@ -109,9 +71,7 @@ class Simulation:
     def __init__(self, path: Path, threads: int | None = None) -> None:
         self.form = FloatForm(path)
         self.graph: Graph = self.form.graph
-        strange = [op.label for op in self.graph.ops if op.is_custom]
-        if strange:
-            raise ModelContractError(f"LiteRT has no operator {', '.join(strange[:3])}")
+        refuse_custom_operators(self.graph)
         self._threads = threads or os.cpu_count() or 1
         self.form.constants |= _unsaturated_clips(self.form)
         self._interpreters: dict[tuple[int, tuple[int, ...]], tuple[Any, Any]] = {}
@@ -185,7 +145,7 @@ class Simulation:
         if op.name in STORAGE:
             index = op.inputs[0]
             return [values[index] if index in values else constants.get(index, self.form.constants[index])]
-        fed = given(self.form, op)
+        fed = self.graph.activations(op)
         interpreter, state = self._opened(op, constants)
         shapes = tuple(values[i].shape for i in fed)
         try:
@@ -246,6 +206,16 @@ class Simulation:
         return tensor.is_constant and bool(tensor.scales) and sum(size > 1 for size in tensor.shape) > 1
 
 
+def refuse_custom_operators(graph: Graph) -> None:
+    """Call before a file is opened: LiteRT has kernels for its built-in operators alone.
+
+    Raises:
+        ModelContractError: there is one.
+    """
+    if strange := [op.label for op in graph.ops if op.is_custom]:
+        raise ModelContractError(f"LiteRT has no operator {', '.join(strange[:3])}")
+
+
 def _unsaturated_clips(form: FloatForm) -> dict[int, Array]:
     """Upper bounds that a narrow range has cut off, taken for 255, or a wide one has rounded to 0, taken for 1.
 
@@ -261,9 +231,6 @@ def _unsaturated_clips(form: FloatForm) -> dict[int, Array]:
         elif bound.max() == 0 and grid.scale > 2:  # of which 1 is less than half a step
             found[index] = np.ones_like(bound)
     return found
-
-
-_WHITE = 255.0
 
 
 class Run(NamedTuple):
@@ -283,8 +250,8 @@ def matched(form: FloatForm, pool: Iterable[Array]) -> dict[int, Array]:
     for values in pool:
         by_shape.setdefault(values.shape, []).append(values)
     found = {}
-    for op, index in chain.from_iterable(((op, i) for i in op.inputs) for op in form.graph.ops):
-        if index < 0 or not form.graph.tensors[index].scales or index not in form.constants or op.name in STORAGE:
+    for index in (i for op in form.graph.ops if op.name not in STORAGE for i in op.inputs if i in form.constants):
+        if not form.graph.tensors[index].scales:
             continue
         rounded = form.constants[index]
         if rounded.ndim < 2 or not (candidates := by_shape.get(rounded.shape)):
@@ -293,8 +260,3 @@ def matched(form: FloatForm, pool: Iterable[Array]) -> dict[int, Array]:
         if np.square(nearest - rounded).sum() <= _NEAR * np.square(nearest).sum():
             found[index] = nearest
     return found
-
-
-_NEAR = (
-    0.05  # share of a kernel's energy that rounding may take; another network's kernel differs by more than all of it
-)

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from mai_harness.errors import ModelContractError
 from mai_harness.interpreter import TFLiteModel
-from mai_harness.simulate import Grid, Rounding, Simulation, matched
+from mai_harness.simulate import Rounding, Simulation, matched
 from mai_harness.tflite_graph.edit import edited
 from mai_harness.tflite_graph.float_form import FloatForm
+from mai_harness.tflite_graph.grid import Grid
 
 SHAPE = (1, 24, 32, 3)
 GRID = Grid(0.5, -100, -128, 127)

@@ -139,7 +139,7 @@ def _readable(path: Path) -> Graph:
     for op in graph.ops:
         dtypes = [graph.tensors[index].dtype for index in op.outputs if op.name not in _CONVERSIONS]
         if any(dtype.startswith("float") for dtype in dtypes):
-            _refuse(path, f"{_label(op)} computes in {dtypes[0]}", "full-integer INT8", "quantise it in full")
+            _refuse(path, f"{op.label} computes in {dtypes[0]}", "full-integer INT8", "quantise it in full")
     for tensor in graph.tensors:
         # Vela leaves to the CPU whatever touches a free size; of a free batch it takes one image.
         if -1 in tensor.shape_signature[1:]:
@@ -256,7 +256,7 @@ def _parts(graph: Graph, tables: dict[str, _Rows]) -> list[_Part]:
             _Part(
                 id=row["id"],
                 leader=leaders.get(row["id"], row["id"]),
-                label=_label(op) if op else row["operator"],
+                label=op.label if op else row["operator"],
                 op=op,
                 on_cpu=row["operator"] == _LEFT_TO_THE_CPU,
                 cycles=int(row["op_cycles"]),
@@ -358,20 +358,16 @@ def _column(memory: str) -> str:
 
 def _layers_how(graph: Graph, layers: Sequence[Layer]) -> str:
     shown = {name for layer in layers for name in layer.name.split(" + ")}
-    gone = [_label(op) for op in graph.ops if _label(op) not in shown]
+    gone = [op.label for op in graph.ops if op.label not in shown]
     return f"{_LAYERS_HOW}; {', '.join(gone)}: made part of others, and in no row" if gone else _LAYERS_HOW
 
 
 def _refusals(graph: Graph, told: _Told, layers: Sequence[Layer]) -> list[str]:
     """What stays with the CPU, and Vela's reason."""
     left = {layer.name for layer in layers if layer.rule}
-    return [f"{_label(op)} is left to the CPU: {_reason(graph, op, told)}" for op in graph.ops if _label(op) in left]
+    return [f"{op.label} is left to the CPU: {_reason(graph, op, told)}" for op in graph.ops if op.label in left]
 
 
 def _reason(graph: Graph, op: Op, told: _Told) -> str:
     names = [graph.tensors[index].name for index in op.outputs]
     return next((told.reasons[name] for name in names if name in told.reasons), "Vela does not tell why")
-
-
-def _label(op: Op) -> str:
-    return f"{op.name} {op.index}"

@@ -1,8 +1,8 @@
 """What several diagnoses read off the measurements: the output's grid, the mean of a reading, the guilty layer."""
 
 from mai_harness.records import AppraiseReport, Evaluation, ExamineReport, Tensor, TensorAnalysis, Tried
+from mai_harness.tflite_graph.grid import CODES, IDENTITY_TOLERANCE, Grid
 
-IDENTITY_TOLERANCE = 0.5 / 255  # of the scale: half a grey level at the range's end
 #: Findings that say no more than that INT8 lost something somewhere.
 LOSSES = ("quantisation-loss", "high-dynamic-range", "feature-residual")
 
@@ -18,9 +18,13 @@ def output_of(evaluation: Evaluation) -> Tensor | None:
 
 def covered(tensor: Tensor) -> tuple[float, float]:
     """Least and greatest value that the codes of a tensor stand for."""
-    zero_point, scale = (tensor.zero_points or (0,))[0], tensor.scales[0]
-    least, most = {"int8": (-128, 127), "int16": (-32768, 32767)}.get(tensor.dtype, (0, 255))
-    return (least - zero_point) * scale, (most - zero_point) * scale
+    codes = CODES.get(tensor.dtype, CODES["uint8"])
+    return Grid(tensor.scales[0], (tensor.zero_points or (0,))[0], *codes).limits
+
+
+def width(limits: tuple[float, float]) -> float:
+    """Of the range that holds these values and 0, as ranges of codes do."""
+    return max(limits[1], 0.0) - min(limits[0], 0.0)
 
 
 def bytes_are_pixels(tensor: Tensor) -> bool:

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from mai_harness.records import Evaluation, Graph, Tensor, TensorFact
+from mai_harness.records import Evaluation, Graph, TensorFact
+from mai_harness.tflite_graph import tensor_facts
 
 
 class File(NamedTuple):
@@ -54,20 +55,6 @@ def file_of(evaluation: Evaluation) -> File | None:
 
 
 def _by_graph(graph: Graph) -> File:
-    makers = {index: op.label for op in graph.ops for index in op.outputs} | dict.fromkeys(graph.inputs, "input")
-    tensors = tuple(_fact(tensor, makers.get(tensor.index, "constant")) for tensor in graph.tensors)
+    tensors = tensor_facts(graph)
     source, result = (tensors[ends[0]] if ends else None for ends in (graph.inputs, graph.outputs))
     return File(tensors, source, result, graph)
-
-
-def _fact(tensor: Tensor, made_by: str) -> TensorFact:
-    return TensorFact(
-        index=tensor.index,
-        name=tensor.name,
-        made_by=made_by,
-        dtype=tensor.dtype,
-        shape=tensor.shape_signature,
-        scales=len(tensor.scales),
-        scale=tensor.scales[0] if tensor.scales else None,
-        zero_point=tensor.zero_points[0] if tensor.zero_points else None,
-    )

@@ -20,11 +20,6 @@ def undone(evaluation: Evaluation, id_: str) -> Undo | None:
     return next((undo for undo in found if undo.id == id_), None)
 
 
-def gain(undo: Undo) -> float:
-    """What undoing it gave, in dB."""
-    return undo.after_db - undo.before_db
-
-
 def severity(loss_db: float) -> Severity:
     """How grave a fault of the contract is."""
     graded = grade(loss_db)
@@ -46,7 +41,7 @@ def samples(evaluation: Evaluation) -> str:
 
 def behind(graph: Graph) -> Iterator[Op]:
     """Operators from the output back to the input, along the first input that an operator makes."""
-    makers = {index: op for op in graph.ops for index in op.outputs}
+    makers = graph.makers
     op = makers.get(graph.outputs[0]) if graph.outputs else None
     while op is not None:
         yield op

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from mai_harness.diagnose._grades import db, grade
-from mai_harness.diagnose._measured import LOSSES, covered, inner, restored, span, tried
+from mai_harness.diagnose._measured import LOSSES, covered, inner, restored, span, tried, width
 from mai_harness.records import AppraiseReport, Evaluation, ExamineReport, Finding, Tensor, TensorAnalysis
+from mai_harness.undo import PICTURE_DB
 
 SATURATED = 0.002  # share of a layer's values that a calibrated range does not cut off
 WIDE = 2.0  # a range so many times wider than on photographs
@@ -12,7 +13,11 @@ GAIN_DB = 0.1
 UNIT_TOP = 2.0  # greatest input value of a network that was calibrated on [0, 1] or [-1, 1]
 NARROW_TOP = 200.0  # greatest input value of a network that was calibrated on no bright image
 ALIKE = 1.6  # times by which ranges may differ that were set on other images of the same kind
-PICTURE_DB = 20.0  # below is no picture
+_UNIT_TITLE = "It was calibrated on [0, 1], but takes [0, 255]"
+_UNIT_REMEDY = (
+    "Calibrate on images in [0, 255], as the network was trained; or put the division by 255 into the network and "
+    "train it so."
+)
 _SYMPTOMS = (
     "value-range", "missing-clip", "output-range-tight", "output-range-wide", "constant-output", "output-clipped",
     "colour-order", "overfitted", "border", "seams", "dead-channels", *LOSSES,
@@ -49,13 +54,12 @@ def _unit(evaluation: Evaluation, examine: ExamineReport, appraise: AppraiseRepo
     return Finding(
         id="calibration-unit",
         severity="error",
-        title="It was calibrated on [0, 1], but takes [0, 255]",
+        title=_UNIT_TITLE,
         evidence=f"Input scale {source.scales[0]:.4g}, so byte 255 stands for {top:.3g}. Fed with "
         f"such values the float network has {db(natural)}, fed with levels 0 to 255 {db(levels)}; raw INT8 {db(raw)}.",
         explanation="The images that set the ranges were divided by 255, but the network was made for levels 0 to 255. "
         "So every range is a 255th of what it should be, and biases outweigh the image.",
-        remedy="Calibrate on images in [0, 255], as the network was trained; or put the division by 255 into the "
-        "network and train it so.",
+        remedy=_UNIT_REMEDY,
         layer="input",
         tensor=source.name,
         explained_db=anew - raw,
@@ -97,24 +101,23 @@ def _mismatch(evaluation: Evaluation, examine: ExamineReport, appraise: Appraise
         else f"{worst.effective_bits:.1f} of 8 bits are used"
     )
     photographs = f", on photographs {span(anew)}" if anew else ""
-    before = appraise.mean("raw") if base == "clip" else appraise.mean("simulated")
-    after = appraise.mean("recalibrated")
-    explained = gain if before is None or after is None else after - before
+    over = "raw" if base == "clip" else "simulated"
+    whole = appraise.gain("recalibrated", over)
+    explained = gain if whole is None else whole
     if _as_on_unit(examine):
         return Finding(
             id="calibration-unit",
             severity=grade(explained),
-            title="It was calibrated on [0, 1], but takes [0, 255]",
+            title=_UNIT_TITLE,
             evidence=f"{worst.layer} covers {span(worst.covered)}: what it gives for photographs over 255 is "
             f"{span(examine.recalibrated_unit[worst.tensor])}, for levels 0 to 255 {span(anew or worst.used)}. {fact}.",
             explanation="The images that set the ranges were divided by 255, but the network was made for levels 0 to "
             "255. Its layers are cut off far below the values that they have.",
-            remedy="Calibrate on images in [0, 255], as the network was trained; or put the division by 255 into the "
-            "network and train it so.",
+            remedy=_UNIT_REMEDY,
             layer=worst.layer,
             tensor=worst.name,
             explained_db=explained,
-            tried=tried(evaluation, "recalibrated", "raw" if base == "clip" else "simulated", "ranges set on levels"),
+            tried=tried(evaluation, "recalibrated", over, "ranges set on levels"),
             explains=_SYMPTOMS,
         )
     return Finding(
@@ -130,7 +133,7 @@ def _mismatch(evaluation: Evaluation, examine: ExamineReport, appraise: Appraise
         layer=worst.layer,
         tensor=worst.name,
         explained_db=explained,
-        tried=tried(evaluation, "recalibrated", "raw" if base == "clip" else "simulated", "ranges set on photographs"),
+        tried=tried(evaluation, "recalibrated", over, "ranges set on photographs"),
         explains=("output-range-tight", "output-range-wide", "output-clipped", "seams", *LOSSES),
     )
 
@@ -141,17 +144,13 @@ def _as_on_unit(examine: ExamineReport) -> bool:
     alike = [
         each
         for each in layers
-        if 1 / ALIKE < _width(each.covered) / (_width(examine.recalibrated_unit[each.tensor]) or 1.0) < ALIKE
-        and _width(examine.recalibrated.get(each.tensor, each.used)) > 2 * _width(each.covered)
+        if 1 / ALIKE < width(each.covered) / (width(examine.recalibrated_unit[each.tensor]) or 1.0) < ALIKE
+        and width(examine.recalibrated.get(each.tensor, each.used)) > 2 * width(each.covered)
     ]
     return len(alike) * 2 > len(layers)
 
 
-def _width(limits: tuple[float, float]) -> float:
-    return max(limits[1], 0.0) - min(limits[0], 0.0)
-
-
 def _is_wide(each: TensorAnalysis, examine: ExamineReport) -> bool:
     anew = examine.recalibrated.get(each.tensor, each.used)
-    needed = max(anew[1], each.used[1], 0.0) - min(anew[0], each.used[0], 0.0)
+    needed = width((min(anew[0], each.used[0]), max(anew[1], each.used[1])))
     return each.covered[1] - each.covered[0] > WIDE * needed > 0

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mai_harness.diagnose._grades import db
-from mai_harness.diagnose._undone import gain, severity, tried, undone
+from mai_harness.diagnose._undone import severity, tried, undone
 from mai_harness.records import Evaluation, Finding
 
 _REVERSED = (2.0, 1.0, 0.0)
@@ -25,7 +25,7 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
     colours = "BGR" if order in (_REVERSED, (0.0, 1.0, 2.0)) else "its colours in another order"
     yield Finding(
         id="colour-order",
-        severity=severity(gain(undo)),
+        severity=severity(undo.gain_db),
         title=f"The network {where} {colours}",
         evidence=f"With {undo.what}, PSNR rises from {db(undo.before_db)} to {db(undo.after_db)}; "
         f"{100 * undo.share_better:.0f} % of the samples gain.",
@@ -37,7 +37,7 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
         ),
         remedy=f"Reverse {cure} in the weights, which costs no time, or convert what it learns from with "
         "cv2.cvtColor(image, cv2.COLOR_BGR2RGB) and train again.",
-        explained_db=gain(undo),
+        explained_db=undo.gain_db,
         tried=tried(evaluation, undo),
         explains=("output-range-tight", "output-range-wide") if wrong_output else (),
     )

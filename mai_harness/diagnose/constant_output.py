@@ -40,9 +40,7 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
 
 
 def _is_faint(appraise: AppraiseReport) -> bool:
-    return any(
-        undo.id == "value-range" and undo.after_db - undo.before_db > _REGAINED_DB for undo in appraise.undone
-    )  # fmt: skip
+    return any(undo.id == "value-range" and undo.gain_db > _REGAINED_DB for undo in appraise.undone)
 
 
 def _is_cut(graph: Graph, layer: str) -> bool:

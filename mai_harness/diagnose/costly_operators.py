@@ -156,7 +156,7 @@ def _tiled(graph: Graph, op: Op) -> bool:
 
 def _copies(graph: Graph, op: Op) -> int:
     """How often a concatenation reads the tensor that it reads most, or copies of it."""
-    makers = {index: each for each in graph.ops for index in each.outputs}
+    makers = graph.makers
 
     def origin(index: int) -> int:
         while index in makers and makers[index].name in _COPYING:

@@ -2,12 +2,9 @@
 
 from collections.abc import Iterator
 
-from mai_harness.diagnose._grades import db
-from mai_harness.diagnose._measured import reading
+from mai_harness.diagnose._grades import DROP_DB, RUINED_DB, db
+from mai_harness.diagnose._measured import LOSSES, reading
 from mai_harness.records import Evaluation, Finding, Severity, Tried
-
-DRIFT_DB = 0.3
-RUINED_DB = 3.0
 
 
 def findings(evaluation: Evaluation) -> Iterator[Finding]:
@@ -16,7 +13,7 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
     if evaluation.quantise is None or evaluation.quantise.learned_agreement is None or appraise is None:
         return
     before, learned, int8 = (appraise.mean(trial) for trial in ("float", "unrounded", "simulated"))
-    if examine is None or before is None or learned is None or int8 is None or before - learned <= DRIFT_DB:
+    if examine is None or before is None or learned is None or int8 is None or before - learned <= DROP_DB:
         return
     fp32, _ = reading(evaluation, "fp32", "float")
     right, where = reading(evaluation, "dequantised", "dequantised")
@@ -42,5 +39,5 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
                 how=f"float, on {len(examine.samples)} samples",
             ),
         ),
-        explains=("quantisation-loss", "high-dynamic-range", "feature-residual") if learned - int8 <= DRIFT_DB else (),
+        explains=LOSSES if learned - int8 <= DROP_DB else (),
     )

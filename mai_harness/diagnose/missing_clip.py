@@ -3,7 +3,16 @@
 from collections.abc import Iterator
 
 from mai_harness.diagnose._grades import db
-from mai_harness.diagnose._measured import bytes_are_pixels, covered, output_of, reading, result_analysis, span, tried
+from mai_harness.diagnose._measured import (
+    bytes_are_pixels,
+    covered,
+    output_of,
+    reading,
+    result_analysis,
+    span,
+    tried,
+    width,
+)
 from mai_harness.metrics import GAP_LIMIT_DB
 from mai_harness.records import Evaluation, Finding, Tried
 
@@ -64,7 +73,7 @@ def overshoots(used: tuple[float, float]) -> bool:
 
 def is_wider(limits: tuple[float, float], used: tuple[float, float]) -> bool:
     """Whether a range is far wider than the values that it is for."""
-    return limits[1] - limits[0] > WIDER * (max(used[1], 0.0) - min(used[0], 0.0))
+    return limits[1] - limits[0] > WIDER * width(used)
 
 
 def _maker(evaluation: Evaluation) -> str:

@@ -6,8 +6,8 @@ from mai_harness.diagnose._grades import db
 from mai_harness.diagnose._operators import costs, named
 from mai_harness.diagnose._tensors import File, file_of
 from mai_harness.records import Evaluation, Finding, TensorFact, Tried
+from mai_harness.tflite_graph.grid import CODES
 
-_CODES = ("int8", "uint8", "int16")  # dtypes that are quantised if they have a scale
 _CONVERT = (
     "Convert with optimizations = [tf.lite.Optimize.DEFAULT], a representative_dataset of LR images, supported_ops = "
     "[tf.lite.OpsSet.TFLITE_BUILTINS_INT8] and inference_input_type = inference_output_type = tf.uint8."
@@ -36,7 +36,7 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
 
 
 def _is_quantised(tensor: TensorFact) -> bool:
-    return tensor.scales > 0 and tensor.dtype in _CODES
+    return tensor.scales > 0 and tensor.dtype in CODES
 
 
 def _is_float(tensor: TensorFact) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mai_harness.diagnose._grades import db
-from mai_harness.diagnose._undone import gain, severity, tried, undone
+from mai_harness.diagnose._undone import severity, tried, undone
 from mai_harness.records import Evaluation, Finding
 
 
@@ -14,7 +14,7 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
         return
     yield Finding(
         id="orientation",
-        severity=severity(gain(undo)),
+        severity=severity(undo.gain_db),
         title="The image is mirrored or turned",
         evidence=f"With {undo.what}, PSNR rises from {db(undo.before_db)} to {db(undo.after_db)}; "
         f"{100 * undo.share_better:.0f} % of the samples gain.",
@@ -22,7 +22,7 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
         "A conversion exchanged height and width, or an augmentation of the training was left in.",
         remedy="Look for a transpose or a flip that training had and the file has not, or the other way round; the "
         "input is (1, height, width, 3), and so is the output. In weights, flip the kernels with the image.",
-        explained_db=gain(undo),
+        explained_db=undo.gain_db,
         tried=tried(evaluation, undo),
         explains=("border", "seams", "shift", "stretch"),
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from mai_harness.diagnose._grades import db
 from mai_harness.diagnose._measured import LOSSES
-from mai_harness.diagnose._undone import behind, gain, severity, tried, undone
+from mai_harness.diagnose._undone import behind, severity, tried, undone
 from mai_harness.records import Evaluation, Finding
 
 _SHUFFLES = ("DEPTH_TO_SPACE", "BATCH_TO_SPACE_ND", "TRANSPOSE", "RESHAPE")
@@ -33,14 +33,14 @@ def findings(evaluation: Evaluation) -> Iterator[Finding]:
     shuffle = next((op for op in behind(graph) if op.name in _SHUFFLES), None) if graph else None
     yield Finding(
         id="pixel-order",
-        severity=severity(gain(undo)),
+        severity=severity(undo.gain_db),
         title="The sub-pixels are in the wrong order",
         evidence=f"With {undo.what}, PSNR rises from {db(undo.before_db)} to {db(undo.after_db)}; "
         f"{100 * undo.share_better:.0f} % of the samples gain.",
         explanation=why,
         remedy=f"{cure}. No retraining is needed, and no time is lost.",
         layer=shuffle.label if shuffle else "",
-        explained_db=gain(undo),
+        explained_db=undo.gain_db,
         tried=tried(evaluation, undo),
         explains=("seams", "border", "output-clipped", "shift", "stretch", *LOSSES),
     )

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 
-from mai_harness.diagnose._grades import db
+from mai_harness.diagnose._grades import DROP_DB, RUINED_DB, db
 from mai_harness.diagnose._measured import guiltiest, reading, restored, span, tried
 from mai_harness.records import Evaluation, Finding, Graph, Op, Severity
 
-DROP_DB = 0.3  # ABPN loses 0.07 to 0.13 by quantisation (arXiv 2105.09750, tables 4 and 5)
 DESIGN_DB = 0.05  # from which on a loss is told that follows from the design
-RUINED_DB = 3.0
 _CAUSES = {
     "none": (
         "high-dynamic-range",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from mai_harness.diagnose._grades import db
-from mai_harness.diagnose._undone import gain, severity, tried, undone
+from mai_harness.diagnose._undone import severity, tried, undone
 from mai_harness.records import SCALE, Evaluation, Finding, Undo
 
 _NEAR = 0.1  # HR pixels within which a shift is called a whole or a half one
@@ -36,7 +36,7 @@ def _shift(evaluation: Evaluation, undo: Undo) -> Finding:
         kind, cause = "part of a pixel", "A resize aligns pixels otherwise than the LR images are"
     return Finding(
         id="shift",
-        severity=severity(gain(undo)),
+        severity=severity(undo.gain_db),
         title=f"The image is shifted by {kind}",
         evidence=f"Registered to HR, the image lies {' and '.join(parts)}. Moved back, PSNR inside rises from "
         f"{db(undo.before_db)} to {db(undo.after_db)}.",
@@ -44,7 +44,7 @@ def _shift(evaluation: Evaluation, undo: Undo) -> Finding:
         f"{cause}.",
         remedy="Use half-pixel centres (half_pixel_centers=True, align_corners=False) in every resize, pad "
         "convolutions alike on both sides, and train on LR images made by MATLAB's imresize.",
-        explained_db=gain(undo),
+        explained_db=undo.gain_db,
         tried=tried(evaluation, undo),
         explains=("border",),
     )
@@ -54,7 +54,7 @@ def _stretch(evaluation: Evaluation, undo: Undo) -> Finding:
     rows, columns = (undo.details.get(axis, 0.0) for axis in ("rows", "columns"))
     return Finding(
         id="stretch",
-        severity=severity(gain(undo)),
+        severity=severity(undo.gain_db),
         title="The image is stretched over its frame",
         evidence=f"Registered to HR, the shift changes by {rows:+.2f} HR pixels from top to bottom and by "
         f"{columns:+.2f} from left to right. Resampled, PSNR inside rises from {db(undo.before_db)} to "
@@ -63,7 +63,7 @@ def _stretch(evaluation: Evaluation, undo: Undo) -> Finding:
         "far out or in. The middle of the image is in its place, and all else the less the nearer to an edge it is.",
         remedy="Set align_corners=False and half_pixel_centers=True in every resize, in training too.",
         layer=_resize(evaluation),
-        explained_db=gain(undo),
+        explained_db=undo.gain_db,
         tried=tried(evaluation, undo),
         explains=("border",),
     )

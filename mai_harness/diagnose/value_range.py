@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from mai_harness.diagnose._grades import db, grade
 from mai_harness.diagnose._measured import LOSSES
-from mai_harness.diagnose._undone import gain, last_working, tried, undone
+from mai_harness.diagnose._undone import last_working, tried, undone
 from mai_harness.records import Evaluation, Finding, Op, Undo
 
 _SYMPTOMS = (
@@ -13,7 +13,11 @@ _SYMPTOMS = (
     "constant-output", "output-clipped", "dead-channels", *LOSSES,
 )  # fmt: skip
 
-
+_TANH_TITLE = "The output ends in a tanh"
+_TANH_REMEDY = (
+    "Replace the tanh by a clip to [0, 255] and train on: the last layer then gives levels. A clip becomes saturation "
+    "in INT8 and takes no time."
+)
 _SIGNED = 2  # the place of [-1, 1] among the ranges of outputs
 
 
@@ -64,14 +68,13 @@ def _tanh(evaluation: Evaluation, undo: Undo, tanh: Op) -> Finding:
         loss = "The challenge takes levels in [0, 255], so nearly all of the picture is lost in rounding."
     return Finding(
         id="tanh-output",
-        severity=grade(gain(undo)),
-        title="The output ends in a tanh",
+        severity=grade(undo.gain_db),
+        title=_TANH_TITLE,
         evidence=f"{_as_it_is(undo)}; in float, with {undo.what}, it has {db(undo.after_db)}.",
         explanation=f"A tanh gives values in [-1, 1], as generators are trained. {loss}",
-        remedy="Replace the tanh by a clip to [0, 255] and train on: the last layer then gives levels. A clip becomes "
-        "saturation in INT8 and takes no time.",
+        remedy=_TANH_REMEDY,
         layer=tanh.label,
-        explained_db=gain(undo),
+        explained_db=undo.gain_db,
         tried=tried(evaluation, undo),
         explains=_SYMPTOMS,
     )
@@ -82,13 +85,12 @@ def _tanh_read_rightly(evaluation: Evaluation, tanh: Op) -> Finding:
     return Finding(
         id="tanh-output",
         severity="warning",
-        title="The output ends in a tanh",
+        title=_TANH_TITLE,
         evidence=f"{tanh.label} makes the output, whose steps are 1/128"
         + (f"; its bytes read as levels have {db(raw)}." if raw is not None else "."),
         explanation="A tanh gives values in [-1, 1], as generators are trained. To make black and white of it what "
         "goes in must reach far, so that eight bits round every tone coarsely.",
-        remedy="Replace the tanh by a clip to [0, 255] and train on: the last layer then gives levels. A clip becomes "
-        "saturation in INT8 and takes no time.",
+        remedy=_TANH_REMEDY,
         layer=tanh.label,
     )
 
@@ -107,7 +109,7 @@ def _range(evaluation: Evaluation, undo: Undo, last: Op | None) -> Finding:
         loss = "Read as levels, what the network gives is no picture."
     return Finding(
         id="value-range",
-        severity=grade(gain(undo)),
+        severity=grade(undo.gain_db),
         title=f"The network works on {_INPUTS[taken].name}"
         if same
         else f"The network {' and '.join(filter(None, parts))}",
@@ -115,7 +117,7 @@ def _range(evaluation: Evaluation, undo: Undo, last: Op | None) -> Finding:
         explanation=f"The challenge feeds levels in [0, 255] and compares with such levels. {loss}",
         remedy=f"{'. '.join(found.remedy for found in ends)}. Calibrate on levels and quantise again.",
         layer=last.label if last is not None and given else "",
-        explained_db=gain(undo),
+        explained_db=undo.gain_db,
         tried=tried(evaluation, undo),
         # Levels where the file's own scale makes [0, 1] of bytes are how it was calibrated, and no other network.
         explains=tuple(id_ for id_ in _SYMPTOMS if not id_.startswith("calibration") or taken != 1),

@@ -7,7 +7,6 @@ from mai_harness.diagnose._measured import LOSSES, restored, span, tried
 from mai_harness.records import AppraiseReport, Evaluation, ExamineReport, Finding
 
 UNLIKE = 8.0  # ranges of channels under one scale: the narrowest has three bits less
-WIDE_CHANNEL = 8.0  # times the median channel's range
 GAIN_DB = 0.1
 
 
@@ -51,7 +50,7 @@ def _per_tensor(evaluation: Evaluation, examine: ExamineReport, appraise: Apprai
 
 
 def _outlier(evaluation: Evaluation, examine: ExamineReport, appraise: AppraiseReport) -> Iterator[Finding]:
-    found = [each for each in examine.tensors if each.channel_ratio >= WIDE_CHANNEL]
+    found = [each for each in examine.tensors if each.has_wide_channel]
     worst = max(found, key=lambda each: restored(appraise, each), default=None)
     if worst is None:
         return

@@ -10,6 +10,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from mai_harness.records import (
+    HELD_OUT,
     AppraiseReport,
     Evaluation,
     ExamineReport,
@@ -30,7 +31,6 @@ _TRACK = (15.0, 85.0)  # where the covered range lies in its cell, in per cent
 _TAIL = 1e-3  # share of the bytes at each end that a histogram's span leaves out
 _SHOWN_DB = 0.005  # below it a gain is written as zero
 _LABELS = 16  # at most below a chart
-_ELSEWHERE = "held-out"  # the trial on photographs that are no samples
 _TAKEN = ("content", "glance", "stopped")  # places of the page of failure modes that are no failure's
 
 
@@ -200,7 +200,7 @@ class Trials(NamedTuple):
 
 def trials(examine: ExamineReport, appraise: AppraiseReport | None) -> Trials:
     """Trials in the order in which they ran."""
-    tried = [trial for trial in examine.trials if trial.tensor is None and trial.id != _ELSEWHERE]
+    tried = [trial for trial in examine.trials if trial.tensor is None and trial.id != HELD_OUT]
     means = {trial.id: finite(appraise.mean(trial.id)) if appraise else None for trial in tried}
     known = [mean for mean in means.values() if mean is not None]
     baseline = next((id_ for id_ in ("raw", "simulated") if means.get(id_) is not None), "")

@@ -5,7 +5,7 @@ from mai_harness.tflite_graph.edit import PIXEL_RANGE, with_dynamic_frame, with_
 from mai_harness.tflite_graph.receptive_field import receptive_radius
 from mai_harness.tflite_graph.split import Alone, split
 from mai_harness.tflite_graph.view import read_graph
-from mai_harness.tflite_graph.work import facts, filled, macs, precision
+from mai_harness.tflite_graph.work import facts, filled, macs, precision, tensor_facts
 
 __all__ = [
     "PIXEL_RANGE",
@@ -20,6 +20,7 @@ __all__ = [
     "read_graph",
     "receptive_radius",
     "split",
+    "tensor_facts",
     "with_dynamic_frame",
     "with_ranges",
 ]

@@ -1,6 +1,5 @@
 """A TFLite file of any precision as float operators: each a model of its own, whose constants may be replaced."""
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mai_harness.errors import ModelContractError
 from mai_harness.records import Op, Tensor
-from mai_harness.tflite_graph.edit import packed, unpacked
-from mai_harness.tflite_graph.view import read_graph
+from mai_harness.tflite_graph.split import alone, read_whole
 
 Array = npt.NDArray[np.float32]
 #: Operators that change how values are stored, not what they are.
@@ -31,10 +28,7 @@ class FloatForm:
     """
 
     def __init__(self, path: Path) -> None:
-        self.graph = read_graph(path)
-        if self.graph.subgraphs != 1:
-            raise ModelContractError(f"{path.name} has {self.graph.subgraphs} subgraphs and cannot be taken apart")
-        self._model = unpacked(path.read_bytes())
+        self.graph, self._tables = read_whole(path)
         #: Float values of the constants that are quantised or float, by tensor.
         self.constants: dict[int, Array] = {}
         for tensor in self.graph.tensors:
@@ -54,46 +48,21 @@ class FloatForm:
         """
         from ai_edge_litert import schema_py_generated as schema
 
-        main = self._model.subgraphs[0]
-        old = main.operators[op.index]
-        kept = list(dict.fromkeys(i for i in (*op.inputs, *op.outputs) if i >= 0))
-        place = {index: new for new, index in enumerate(kept)}
-        model, graph = schema.ModelT(), schema.SubGraphT()
-        model.version, model.subgraphs = 3, [graph]
-        model.operatorCodes = [self._model.operatorCodes[old.opcodeIndex]]
-        model.buffers = [schema.BufferT()]
-        graph.tensors = [self._tensor(index, constants, model.buffers) for index in kept]
-        graph.inputs, graph.outputs = [place[i] for i in given(self, op)], [place[i] for i in op.outputs]
-        new = copy.copy(old)
-        new.opcodeIndex = 0
-        new.inputs, new.outputs = ([place.get(i, -1) for i in indices] for indices in (op.inputs, op.outputs))
-        graph.operators = [new]
-        return packed(model)
-
-    def _tensor(self, index: int, constants: Mapping[int, Array], buffers: list[Any]) -> Any:
-        from ai_edge_litert import schema_py_generated as schema
-
-        tensor = copy.copy(self._model.subgraphs[0].tensors[index])
-        tensor.shapeSignature, tensor.buffer = None, 0
-        data = self._model.buffers[self._model.subgraphs[0].tensors[index].buffer].data
-        if self.is_real(index):
+        def in_float(index: int, tensor: Any, data: Any) -> Any:
+            tensor.shapeSignature = None
+            if not self.is_real(index):
+                return data
             tensor.type, tensor.quantization = schema.TensorType.FLOAT32, None
             values = constants.get(index, self.constants.get(index))
-            data = (
-                None if values is None else np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
-            )
-        if data is not None and len(data):
-            buffer = schema.BufferT()
-            buffer.data = data
-            buffers.append(buffer)
-            tensor.buffer = len(buffers) - 1
-        return tensor
+            return None if values is None else np.frombuffer(values.astype(np.float32).tobytes(), np.uint8)
+
+        return alone(self.graph, self._tables, op, in_float)
 
     def _dequantised(self, tensor: Tensor) -> Array | None:
         kind = _FLOATS.get(tensor.dtype) or (_INTEGERS.get(tensor.dtype) if tensor.scales else None)
         if kind is None:
             return None
-        data: bytes = self._model.buffers[tensor.buffer].data.tobytes()
+        data: bytes = self._tables.buffers[tensor.buffer].data.tobytes()
         codes: npt.NDArray[Any] = np.frombuffer(data, np.dtype(kind)).reshape(tensor.shape)
         if tensor.scales:
             axis = [1] * codes.ndim
@@ -103,8 +72,3 @@ class FloatForm:
             codes = (codes - zero_points.reshape(axis)) * np.asarray(tensor.scales, np.float64).reshape(axis)
         values: Array = codes.astype(np.float32)
         return values
-
-
-def given(form: FloatForm, op: Op) -> tuple[int, ...]:
-    """The activations that an operator reads, once each, in order."""
-    return tuple(i for i in dict.fromkeys(op.inputs) if i >= 0 and not form.graph.tensors[i].is_constant)

@@ -23,8 +23,7 @@ def residual_of(graph: Graph, constants: Mapping[int, npt.NDArray[Any]]) -> Resi
     Args:
         constants: float values of the graph's constants, by tensor.
     """
-    makers = {index: op for op in graph.ops for index in op.outputs}
-    image = _images(graph, constants)
+    makers, image = graph.makers, _images(graph, constants)
     found: Residual = "none"
     # (tensor, linear layers between it and the output), from the output back.
     waiting, seen = [(index, 0) for index in graph.outputs], set[int]()
@@ -34,8 +33,8 @@ def residual_of(graph: Graph, constants: Mapping[int, npt.NDArray[Any]]) -> Resi
         if op is None or index in seen:
             continue
         seen.add(index)
-        data = [i for i in op.inputs if i >= 0 and not graph.tensors[i].is_constant]
-        if op.name in _JOINS and len(set(data)) > 1:
+        data = graph.activations(op)
+        if op.name in _JOINS and len(data) > 1:
             if layers < _MOST_LAYERS and any(i in image for i in data) and not all(i in image for i in data):
                 return "image"
             if op.name != "CONCATENATION" and not any(i in image for i in data):

@@ -1,12 +1,13 @@
-"""A TFLite file taken apart: each operator as a file of its own, to be timed alone."""
+"""A TFLite file taken apart: each operator as a file of its own."""
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mai_harness.errors import ModelContractError
-from mai_harness.records import Record
-from mai_harness.tflite_graph.edit import edited
+from mai_harness.records import Graph, Op, Record
+from mai_harness.tflite_graph.edit import packed, unpacked
 from mai_harness.tflite_graph.view import read_graph
 
 
@@ -25,38 +26,52 @@ def split(path: Path) -> Iterator[Alone]:
     Raises:
         ModelContractError: the file is damaged, has several subgraphs, or keeps its weights outside the flatbuffer.
     """
-    whole, graph = path.read_bytes(), read_graph(path)
+    graph, tables = read_whole(path)
+    for op in graph.ops:
+        inputs, model = graph.activations(op), alone(graph, tables, op)
+        yield Alone(name=op.label, inputs=inputs, outputs=op.outputs, model=model)
+
+
+def read_whole(path: Path) -> tuple[Graph, Any]:
+    """The view of a file that can be taken apart, and the schema's ``ModelT`` of it.
+
+    Raises:
+        ModelContractError: as in :func:`split`.
+    """
+    graph = read_graph(path)
     if graph.subgraphs != 1:
         raise ModelContractError(f"{path.name} has {graph.subgraphs} subgraphs and cannot be taken apart")
-    for op in graph.ops:
-        given = tuple(i for i in dict.fromkeys(op.inputs) if i >= 0 and not graph.tensors[i].is_constant)
-        yield Alone(
-            name=f"{op.name} {op.index}", inputs=given, outputs=op.outputs, model=_alone(whole, op.index, given)
-        )
+    return graph, unpacked(path.read_bytes())
 
 
-def _alone(whole: bytes, index: int, given: Sequence[int]) -> bytes:
-    def keep(unpacked: Any) -> None:
-        graph = unpacked.subgraphs[0]
-        op = graph.operators[index]
-        kept = list(dict.fromkeys(int(i) for i in (*op.inputs, *op.outputs) if i >= 0))
-        place = {old: new for new, old in enumerate(kept)}
-        graph.inputs, graph.outputs = [place[i] for i in given], [place[int(i)] for i in op.outputs]
-        graph.tensors = [graph.tensors[i] for i in kept]
-        op.inputs, op.outputs = ([place.get(int(i), -1) for i in indices] for indices in (op.inputs, op.outputs))
-        graph.operators = [op]
-        _drop_the_rest(unpacked, op)
-
-    return edited(whole, keep)
+Change = Callable[[int, Any, Any], Any]  #: tensor of the whole file, its ``TensorT`` and data; the data from now on
 
 
-def _drop_the_rest(unpacked: Any, op: Any) -> None:
-    """Buffers and operator codes that nothing refers to any more, and what names tensors by their old numbers."""
-    unpacked.signatureDefs, unpacked.metadata, unpacked.metadataBuffer = None, None, None
-    unpacked.operatorCodes, op.opcodeIndex = [unpacked.operatorCodes[op.opcodeIndex]], 0
-    buffers = [unpacked.buffers[0]]  # by convention the empty one
-    for tensor in unpacked.subgraphs[0].tensors:
-        if tensor.buffer != 0:
-            buffers.append(unpacked.buffers[tensor.buffer])
-            tensor.buffer = len(buffers) - 1
-    unpacked.buffers = buffers
+def alone(graph: Graph, tables: Any, op: Op, change: Change = lambda _index, _tensor, data: data) -> bytes:
+    """One operator as a file whose inputs are the activations that it reads, once each, in order.
+
+    Args:
+        tables: the ``ModelT``, which stays as it is.
+        change: called with a copy of each tensor, which it may change.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    main = tables.subgraphs[0]
+    model, part, operator = schema.ModelT(), schema.SubGraphT(), copy.copy(main.operators[op.index])
+    model.version, model.subgraphs, part.operators = tables.version, [part], [operator]
+    model.operatorCodes, operator.opcodeIndex = [tables.operatorCodes[operator.opcodeIndex]], 0
+    kept = list(dict.fromkeys(i for i in (*op.inputs, *op.outputs) if i >= 0))
+    place = {old: new for new, old in enumerate(kept)}
+    part.inputs, part.outputs = [place[i] for i in graph.activations(op)], [place[i] for i in op.outputs]
+    operator.inputs, operator.outputs = ([place.get(i, -1) for i in indices] for indices in (op.inputs, op.outputs))
+    model.buffers, part.tensors = [schema.BufferT()], []  # by convention the first is empty
+    for index in kept:
+        tensor = copy.copy(main.tensors[index])
+        data = change(index, tensor, tables.buffers[tensor.buffer].data)
+        tensor.buffer = 0
+        if data is not None and len(data):
+            buffer = schema.BufferT()
+            buffer.data, tensor.buffer = data, len(model.buffers)
+            model.buffers.append(buffer)
+        part.tensors.append(tensor)
+    return packed(model)

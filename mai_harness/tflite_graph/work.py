@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from mai_harness.records import LR_FRAME, Graph, ModelFacts, Op, Precision
+from mai_harness.records import LR_FRAME, Graph, ModelFacts, Op, Precision, TensorFact
 from mai_harness.tflite_graph.receptive_field import receptive_radius
 from mai_harness.tflite_graph.view import CONVOLUTIONS
 
@@ -40,6 +40,24 @@ def facts(graph: Graph) -> ModelFacts:
         macs=None if dynamic else sum(macs(graph, op) for op in graph.ops),
         size_bytes=graph.size_bytes,
         receptive_radius=receptive_radius(graph),
+    )
+
+
+def tensor_facts(graph: Graph) -> tuple[TensorFact, ...]:
+    """Every tensor as reports list it."""
+    makers = {index: op.label for index, op in graph.makers.items()} | dict.fromkeys(graph.inputs, "input")
+    return tuple(
+        TensorFact(
+            index=tensor.index,
+            name=tensor.name,
+            made_by=makers.get(tensor.index, "constant"),
+            dtype=tensor.dtype,
+            shape=tensor.shape_signature,
+            scales=len(tensor.scales),
+            scale=tensor.scales[0] if tensor.scales else None,
+            zero_point=tensor.zero_points[0] if tensor.zero_points else None,
+        )
+        for tensor in graph.tensors
     )
 
 

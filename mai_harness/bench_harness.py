@@ -48,7 +48,7 @@ class HarnessReport(Record, frozen=True):
     bare_s: float  #: interpreter and metrics alone, on one thread
     metrics_s: dict[str, float]  #: PSNR and SSIM of a 2040x1356 pair by each library, on one thread
     conversions_per_minute: dict[str, float]  #: one at a time, and two at once
-    one_after_the_other_s: float  #: two submissions up to their scores
+    one_after_the_other_s: float  #: two submissions, all but their timing
     at_once_s: float
 
     @property

@@ -234,6 +234,7 @@ def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
     Stages that an earlier run finished are not repeated. A submission that fails is a row with its reason.
     """
     from mai_harness import pipeline
+    from mai_harness.site import publish
     from mai_harness.storage import write_results
 
     settings = _settings(**given)
@@ -243,7 +244,7 @@ def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
     if names and (earlier := _earlier(settings.out)):
         results = pipeline.merged(results, earlier, settings)
     write_results(results, path)
-    page = _publish(results, settings.out) / "index.html"
+    page = publish(results, settings.out, _tell) / "index.html"
     _answer(as_json, results, f"{_board(results)}\nResults: {path}\nLeaderboard: {page}")
 
 
@@ -277,44 +278,6 @@ def _earlier(out: Path) -> "Results | None":
     try:
         return read_results(out / "results.json")
     except ResultsUnreadable:
-        return None
-
-
-def _publish(results: "Results | None", out: Path) -> Path:
-    """Write the pages of the board, if there is one, and of all studies; their folder."""
-    from mai_harness.render import render, render_studies
-    from mai_harness.render.latency import render_latencies
-    from mai_harness.storage import write_bytes
-
-    site, studies, latencies = (out / "site").resolve(), _studies(out), _latencies(out)
-    made = {} if results is None else render(results, studies, latencies=latencies is not None)
-    made |= render_studies(studies, board=bool(results))
-    if latencies is not None:
-        made |= render_latencies(latencies, board=bool(results))
-    folders = ["studies"] if results is None else ["studies", "entries"]
-    pages = {site / path: text for path, text in made.items()}
-    for path, text in pages.items():
-        write_bytes(path, text.encode())
-    for stale in {path for folder in folders for path in (site / folder).glob("*.html")} - set(pages):
-        stale.unlink()
-    return site
-
-
-def _studies(out: Path) -> "list[StudyResults]":
-    from mai_harness.study import read_study_results, study_path
-
-    paths = sorted(study_path(out, "x").parent.glob("*.json"))
-    return [found for path in paths if (found := _if_readable(read_study_results, path))]
-
-
-def _if_readable(read: Callable[[Path], T], path: Path) -> T | None:
-    """The results in a file that is there; why they cannot be read is told."""
-    from mai_harness.errors import ResultsUnreadable
-
-    try:
-        return read(path)
-    except ResultsUnreadable as error:
-        _tell(str(error))
         return None
 
 
@@ -668,6 +631,7 @@ def study(name: str, as_json: bool, **given: Any) -> None:
     needs --data with DIV2K_train_HR/ or train/. Stopped, it goes on; a row that fails is shown with its reason.
     """
     from mai_harness import pipeline
+    from mai_harness.site import publish
     from mai_harness.storage import write_results
     from mai_harness.study import study_path
 
@@ -675,7 +639,7 @@ def study(name: str, as_json: bool, **given: Any) -> None:
     results = pipeline.study(settings, name, _told_data(settings), _tell)
     path = study_path(settings.out, name)
     write_results(results, path)
-    page = _publish(_earlier(settings.out), settings.out) / "studies" / f"{name}.html"
+    page = publish(_earlier(settings.out), settings.out, _tell) / "studies" / f"{name}.html"
     _answer(as_json, results, f"{_study_table(results)}\nResults: {path}\nPage: {page}")
 
 
@@ -704,6 +668,7 @@ def metanodes(parts: tuple[Any, ...], as_json: bool, **given: Any) -> None:
     """
     from mai_harness.latency_study import latency_results_path
     from mai_harness.metanodes import metanodes as measure
+    from mai_harness.site import publish
     from mai_harness.storage import write_results
 
     settings = _settings(**given)
@@ -711,7 +676,7 @@ def metanodes(parts: tuple[Any, ...], as_json: bool, **given: Any) -> None:
     results = _with_other_parts(results, settings.out)
     path = latency_results_path(settings.out)
     write_results(results, path)
-    page = _publish(_earlier(settings.out), settings.out) / "metanodes.html"
+    page = publish(_earlier(settings.out), settings.out, _tell) / "metanodes.html"
     _answer(as_json, results, f"{_latency_tables(results)}\nResults: {path}\nPage: {page}")
 
 
@@ -719,19 +684,14 @@ def _with_other_parts(results: "LatencyResults", out: Path) -> "LatencyResults":
     """The parts that were not measured now, from an earlier run on the same machine, versions and backends."""
     import msgspec
 
-    earlier = _latencies(out)
+    from mai_harness.site import kept_latencies
+
+    earlier = kept_latencies(out, _tell)
     same = ("machine", "versions", "backends", "dataset")
     if earlier is None or any(getattr(results, field) != getattr(earlier, field) for field in same):
         return results
     kept = {part: getattr(earlier, part) for part in LATENCY_PARTS if not getattr(results, part)}
     return msgspec.structs.replace(results, **kept)
-
-
-def _latencies(out: Path) -> "LatencyResults | None":
-    from mai_harness.latency_study import latency_results_path, read_latency_results
-
-    path = latency_results_path(out)
-    return _if_readable(read_latency_results, path) if path.exists() else None
 
 
 def _latency_tables(results: "LatencyResults") -> str:
@@ -779,13 +739,14 @@ def bench_harness(name: str, other: str, as_json: bool, **given: Any) -> None:
 def render(out: Path, as_json: bool) -> None:
     """Write the pages of the leaderboard and of studies again from their results; nothing is measured."""
     from mai_harness.latency_study import latency_results_path
+    from mai_harness.site import publish
     from mai_harness.storage import read_results
     from mai_harness.study import study_path
 
     path = out / "results.json"
     others = latency_results_path(out).exists() or any(study_path(out, "x").parent.glob("*.json"))
     results = read_results(path) if path.exists() or not others else None
-    page = _publish(results, out) / ("index.html" if results else "")
+    page = publish(results, out, _tell) / ("index.html" if results else "")
     value = {"page": str(page), "submissions": len(results.submissions) if results else 0}
     _answer(as_json, value, f"{'Leaderboard' if results else 'Studies'}: {page}")
 

@@ -37,7 +37,6 @@ from mai_harness.pipeline import (
     locked,
     plan_for,
     prepare,
-    work_name,
 )
 from mai_harness.prepare import Prepared
 from mai_harness.records import Failure, Form, Submission
@@ -142,7 +141,7 @@ def _network_row(workshop: Workshop, row: Any, prepared: Prepared) -> NetworkRow
 def _decomposed(workshop: Workshop, name: str, file: str, choice: Choice, prepared: Prepared) -> Decomposition:
     plan = plan_for(workshop, prepared)
     plan = msgspec.structs.replace(plan, warmup=1, runs=min(plan.runs, NETWORK_ROUNDS), threads=plan.threads[:1])
-    owner = Owner(f"metanodes.{name}.on-{work_name(str(choice))}", _digest(file))
+    owner = Owner(f"metanodes.{name}.on-{file_name(str(choice))}", _digest(file))
     try:
         request = DecomposeRequest(path=file, choice=choice, plan=plan, device=find(choice.name).device(choice))
         return workshop.run(owner, "decompose", request, Decomposition)
@@ -156,7 +155,7 @@ def _timed(
     """Id -> backend -> outcome."""
     found: dict[str, dict[str, Outcome]] = {id_: {} for id_ in files}
     for choice in workshop.settings.backends:
-        owner = Owner(f"metanodes.{part}.on-{work_name(str(choice))}", "".join(map(_digest, files.values())))
+        owner = Owner(f"metanodes.{part}.on-{file_name(str(choice))}", "".join(map(_digest, files.values())))
         try:
             request = TimeFilesRequest(
                 files=files,

@@ -6,7 +6,6 @@ all that it depends on: a stage whose folder holds a result is not run again. No
 
 import fcntl
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -65,7 +64,7 @@ from mai_harness.records import (
     UpscaleReport,
 )
 from mai_harness.score import ScoreRequest
-from mai_harness.storage import SCHEMA_VERSION, write_bytes
+from mai_harness.storage import SCHEMA_VERSION, file_name, write_bytes
 from mai_harness.study import (
     STUDY_SCHEMA_VERSION,
     PlannedRow,
@@ -90,7 +89,7 @@ _YARDSTICK = Lock()
 # Modules and packages without influence on a stage's result: a change there leaves stored results valid.
 PRESENTATION = {
     "__main__", "bench_harness", "challenge", "diagnose", "download", "metanodes", "pipeline", "render", "scaffold",
-    "storage", "study",
+    "site", "storage", "study",
 }  # fmt: skip
 
 
@@ -231,20 +230,12 @@ def locked(settings: Settings) -> Iterator[None]:
         yield
 
 
-def work_name(name: str) -> str:
-    """A folder name for a submission of any name."""
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name)
-    if safe == name and len(name) <= 100 and not name.startswith("."):
-        return name
-    return f"{safe[:40].lstrip('.')}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:12]}"
-
-
 # What the commands are made of
 
 
 def owner_of(submission: Submission) -> Owner:
     """The submission's folder name below ``work``, and what its results depend on."""
-    return Owner(work_name(submission.name), submission.fingerprint)
+    return Owner(file_name(submission.name), submission.fingerprint)
 
 
 def prepare(workshop: Workshop, dataset: Dataset) -> Prepared:
@@ -310,7 +301,7 @@ def _to_train(submission: Submission) -> tuple[Owner, Submission, TrainRecipe]:
     blank = msgspec.structs.replace(
         submission, weights=None, learned=None, train=recipe, fingerprint=source, title="", authors=(), description=""
     )
-    return Owner(work_name(submission.name), source), blank, recipe
+    return Owner(file_name(submission.name), source), blank, recipe
 
 
 def _decoded(workshop: Workshop, submission: Submission) -> Path:
@@ -632,7 +623,7 @@ def compare(workshop: Workshop, paths: tuple[str, str], choice: Choice, prepared
 def _on_backend(submission: Submission, choice: Choice) -> Owner:
     """Of its own for each backend, so that none discards another's timings."""
     owner = owner_of(submission)
-    return Owner(f"{owner.folder}.on-{work_name(str(choice))}", owner.fingerprint)
+    return Owner(f"{owner.folder}.on-{file_name(str(choice))}", owner.fingerprint)
 
 
 def plan_for(workshop: Workshop, prepared: Prepared) -> TimingPlan:
@@ -871,7 +862,7 @@ def _rejected(rejection: Rejection) -> Evaluation:
 
 def _package(settings: Settings, submission: Submission, model: Model) -> None:
     """Lay the files out as the challenge takes them."""
-    folder = settings.out / "packages" / work_name(submission.name)
+    folder = settings.out / "packages" / file_name(submission.name)
     for source, name in ((model.static, STATIC_FILE), (model.dynamic, DYNAMIC_FILE)):
         if source is not None:
             write_bytes(folder / name, Path(source).read_bytes())

@@ -642,6 +642,29 @@ class AppraiseReport(Record, frozen=True):
         return None if a is None or b is None else a - b
 
 
+class Window(Record, frozen=True):
+    """A part of a scored image at its own pixels, as every form of the network gives it; places in HR pixels."""
+
+    image: str
+    top: int
+    left: int
+    height: int
+    width: int
+    #: 'image': the part of the image that stands for it, the same for every submission; 'gap': where INT8 is furthest
+    #: from FP32; 'error': where INT8 is furthest from HR
+    found: Literal["image", "gap", "error"]
+    #: files in ``pictures/``, lossless WebP, by what they show: 'hr'; 'lr', upscaled by bicubic interpolation; and the
+    #: readings: 'raw', 'fp32', and 'dequantised' and 'mended' where their pixels are others than raw
+    pictures: dict[str, str]
+    psnr: dict[str, float | None]  #: of these pixels, RGB, in dB, by the same keys but 'hr'; ``None`` where infinite
+
+
+class GalleryReport(Record, frozen=True):
+    """What there is to see: the worst places of all images first, and then a part of each image."""
+
+    windows: tuple[Window, ...]
+
+
 Severity = Literal["info", "warning", "error"]
 
 
@@ -700,6 +723,7 @@ class Evaluation(Record, frozen=True):
     gains: tuple[Gain, ...] = ()
     examine: ExamineReport | None = None
     appraise: AppraiseReport | None = None
+    gallery: GalleryReport | None = None
     findings: tuple[Finding, ...] = ()
     failure: Failure | None = None
     summary: dict[str, float | None] = {}  #: derived: mean scores by ``metrics.FIGURES``, and ``latency_ms``

@@ -1,5 +1,6 @@
 """Results on disk: one versioned JSON file, replaced as a whole or not at all."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,8 @@ R = TypeVar("R", bound=Record)
 # 2, 2026-11-25: calibrate apart from quantise; rewrites of the TFLite graph and their gains.
 # 3, 2026-11-25: runtimes of several backends, with layers and the ratio to a reference model; the challenge's score.
 # 4, 2026-11-25: examination, appraisal, and findings with what was tried.
-SCHEMA_VERSION = 4
+# 5, 2026-11-25: pictures of the images, and of the places where they are worst.
+SCHEMA_VERSION = 5
 
 
 class _Header(msgspec.Struct):
@@ -59,6 +61,15 @@ def read_versioned(path: Path, kind: type[R], version: int, command: str) -> R:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
         raise ResultsUnreadable(f"{path} is damaged ({error}); run: {command}") from None
+
+
+def file_name(name: str) -> str:
+    """A safe name for a file or folder, as like ``name`` as may be; no other name has it."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name)
+    if safe == name and 0 < len(name) <= 100 and not name.startswith("."):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{safe.lstrip('.-')[:40].rstrip('.-') or 'entry'}-{digest[:12]}"
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -14,7 +14,7 @@ PACKAGE = Path(mai_harness.__file__).parent
 LAYERS = (
     {"__main__"},
     {"metanodes", "bench_harness"},
-    {"pipeline", "doctor", "scaffold", "download"},
+    {"pipeline", "doctor", "scaffold", "download", "site"},
     # the stages
     {
         "decode",

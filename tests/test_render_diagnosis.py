@@ -16,7 +16,6 @@ from test_render import (
     INDEX,
     PAYLOADS,
     Node,
-    compiled_once,  # noqa: F401
     entry,
     failed,
     harmless,

@@ -23,7 +23,7 @@ from mai_harness.records import (
 from mai_harness.render.axis import Axis
 
 if TYPE_CHECKING:
-    from mai_harness.render import Row
+    from mai_harness.render.board import Row
 
 FIRST = "missing-clip"  #: the failure that the page of failure modes begins with
 GRAVE: tuple[Severity, ...] = ("error", "warning")  #: what counts as a failure, gravest first

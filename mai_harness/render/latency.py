@@ -1,28 +1,33 @@
 """The page of a study of latencies, and its tables for the terminal."""
 
-from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from mai_harness.latency_study import Decomposition, FormRow, LatencyResults, Outcome
 from mai_harness.meta_nodes import PaperFinding
-from mai_harness.render import MISSING, grouped, number, script_hash, template
+from mai_harness.render.columns import MISSING, number
+from mai_harness.render.page import Pages, grouped, navigation, page
+from mai_harness.render.studies import by_slug
+from mai_harness.study import StudyResults
 
 VERDICTS = {True: "holds", False: "does not hold", None: "undecided"}
 Table = tuple[str, list[str], list[list[str]]]  #: title, headings, rows
 
 
-def render_latencies(results: LatencyResults, *, board: bool) -> dict[PurePosixPath, str]:
+def render_latencies(results: LatencyResults, studies: Sequence[StudyResults] = (), *, board: bool) -> Pages:
     """``metanodes.html`` by its path relative to the site.
 
     Args:
-        board: whether there is a front page to lead back to.
+        studies: that the page leads to.
+        board: whether there is a front page to lead to.
     """
     backends = list(results.backends)
-    page = template("metanodes.html").render(
+    return page(
+        "metanodes.html",
+        "metanodes.html",
         results=results,
         backends=backends,
-        board=board,
+        nav=navigation(board=board, studies=by_slug(studies), latencies=True),
         findings=_by_finding(results, backends),
         node_groups=grouped(results.nodes, lambda row: row.node.group),
         node_longest={b: _longest(row.outcomes.get(b) for row in results.nodes) for b in backends},
@@ -30,9 +35,7 @@ def render_latencies(results: LatencyResults, *, board: bool) -> dict[PurePosixP
         form_longest={b: _longest(row.outcomes.get(b) for row in results.forms) for b in backends},
         shares={(row.name, b): shares(each) for row in results.networks for b, each in row.decompositions.items()},
         verdicts=VERDICTS,
-        script_hash=script_hash(),
     )
-    return {PurePosixPath("metanodes.html"): page}
 
 
 def _by_finding(results: LatencyResults, backends: list[str]) -> list[tuple[PaperFinding, dict[str, PaperFinding]]]:

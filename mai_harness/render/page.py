@@ -1,0 +1,120 @@
+"""The text layer: templates, and how values become text on every page."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeVar
+
+import jinja2
+
+from mai_harness.records import LatencyReport, ScoreReport
+from mai_harness.render import diagnosis
+from mai_harness.render.columns import MISSING, Column, number
+from mai_harness.study import StudyResults
+
+T = TypeVar("T")
+Content = str | bytes | Path  #: of a file of the site; a path stands for a copy of that file
+
+# Control characters, lone surrogates and direction overrides have no place in a published page.
+_UNPRINTABLE = dict.fromkeys(
+    [*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A),
+     *range(0xD800, 0xE000)], "\N{REPLACEMENT CHARACTER}",
+)  # fmt: skip
+
+
+Pages = dict[PurePosixPath, Content]  #: by path relative to the site
+
+
+def page(name: str, path: str, **context: Any) -> Pages:
+    """One page from a template, which escapes what it is given.
+
+    Args:
+        path: of the page, relative to the site. The template has it as ``here``, and ``root`` leads back.
+    """
+    text = _environment().get_template(name).render(context, here=path, root="../" * path.count("/"))
+    return {PurePosixPath(path): text}
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("mai_harness"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=_finalise, extensions=["jinja2.ext.i18n"],
+    )  # fmt: skip
+    made.policies["ext.i18n.trimmed"] = True
+    made.install_null_translations(newstyle=True)  # type: ignore[attr-defined]  # what the extension adds
+    made.globals["missing"] = MISSING  # a literal none would be escaped before it is finalised
+    made.filters |= {"number": number, "moment": _moment, "quantile": _quantile}
+    made.filters |= {"share": diagnosis.share, "longest": diagnosis.longest}
+    made.filters |= {"pictures": diagnosis.pictures, "histogram": diagnosis.histogram}
+    return made
+
+
+def _finalise(value: object) -> object:
+    if value is None:
+        return MISSING
+    return value.translate(_UNPRINTABLE) if isinstance(value, str) else value
+
+
+def _moment(created: str) -> str:
+    try:
+        moment = datetime.fromisoformat(created)
+        utc = moment if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return created
+    return f"{utc:%Y-%m-%d %H:%M} UTC"
+
+
+def _quantile(report: LatencyReport, tenths: int) -> float | None:
+    if tenths == 5:
+        return report.latency_ms
+    return report.quantile_ms(tenths) if len(report.samples_ms) > 1 else None
+
+
+class Link(NamedTuple):
+    """A page that every page leads to, by its path relative to the site."""
+
+    path: str
+    title: str
+
+
+def navigation(*, board: bool, studies: Sequence[tuple[str, StudyResults]] = (), latencies: bool = False) -> list[Link]:
+    """The pages that there are.
+
+    Args:
+        studies: each with its file name.
+    """
+    links = [Link("index.html", "Ranking"), Link("failure-modes.html", "Failure modes")] if board else []
+    links += [Link(f"studies/{slug}.html", study.title) for slug, study in studies]
+    return [*links, Link("metanodes.html", "Latency of operators")] if latencies else links
+
+
+def grouped(several: Iterable[T], group_of: Callable[[T], str]) -> dict[str, list[T]]:
+    """Each under its group's name, in order."""
+    groups: dict[str, list[T]] = {}
+    for each in several:
+        groups.setdefault(group_of(each), []).append(each)
+    return groups
+
+
+def groups_of(columns: Iterable[Column[T]]) -> list[tuple[str, list[Column[T]]]]:
+    """The columns under the names of their groups."""
+    return list(grouped(columns, lambda column: column.group).items())
+
+
+def score_conditions(scores: Iterable[ScoreReport]) -> list[dict[str, Any]]:
+    """What the scores were taken on; more than one means that they cannot be compared."""
+    found = {(s.dataset, len(s.images), s.shave, s.exact): None for s in scores}
+    return [dict(zip(("dataset", "images", "shave", "exact"), key, strict=True)) for key in found]
+
+
+def latency_conditions(reports: Iterable[LatencyReport]) -> dict[str, list[dict[str, Any]]]:
+    """By backend how runtimes were taken; where there is more than one way, they cannot be compared."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for report in reports:
+        way = {"device": report.device, "threads": report.threads, "how": report.how}
+        ways = found.setdefault(report.backend, [])
+        if way not in ways:
+            ways.append(way)
+    return found

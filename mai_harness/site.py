@@ -1,0 +1,65 @@
+"""What is kept in ``leaderboard/`` as a static site in ``leaderboard/site/``."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from mai_harness.errors import ResultsUnreadable
+from mai_harness.latency_study import LatencyResults, latency_results_path, read_latency_results
+from mai_harness.records import Results
+from mai_harness.render import Pages, assets, render, render_studies
+from mai_harness.render.latency import render_latencies
+from mai_harness.storage import write_bytes
+from mai_harness.study import StudyResults, read_study_results, study_path
+
+T = TypeVar("T")
+Tell = Callable[[str], None]
+
+
+def publish(results: Results | None, out: Path, tell: Tell) -> Path:
+    """Write the site of the board, if there is one, and of all studies; its folder.
+
+    Args:
+        tell: called with a line for a person about a file that cannot be read, and so has no page.
+    """
+    studies, latencies = kept_studies(out, tell), kept_latencies(out, tell)
+    pages = assets() | render_studies(studies, board=results is not None, latencies=latencies is not None)
+    if results is not None:
+        pages |= render(results, studies, latencies=latencies is not None)
+    if latencies is not None:
+        pages |= render_latencies(latencies, studies, board=results is not None)
+    site = (out / "site").resolve()
+    write(pages, site)
+    return site
+
+
+def write(pages: Pages, site: Path) -> None:
+    """Bring a folder to these files and no others. One that already is as it should be is left alone."""
+    wanted = {site / path: content for path, content in pages.items()}
+    for path, content in wanted.items():
+        data = content.encode() if isinstance(content, str) else content
+        data = data.read_bytes() if isinstance(data, Path) else data
+        if not path.is_file() or path.read_bytes() != data:
+            write_bytes(path, data)
+    for stale in [path for path in site.rglob("*") if path.is_file() and path not in wanted]:
+        stale.unlink()
+
+
+def kept_studies(out: Path, tell: Tell) -> list[StudyResults]:
+    """The results of all studies that were run."""
+    paths = sorted(study_path(out, "x").parent.glob("*.json"))
+    return [found for path in paths if (found := _if_readable(read_study_results, path, tell))]
+
+
+def kept_latencies(out: Path, tell: Tell) -> LatencyResults | None:
+    """The results of ``metanodes``, ``None`` if it was not run."""
+    path = latency_results_path(out)
+    return _if_readable(read_latency_results, path, tell) if path.exists() else None
+
+
+def _if_readable(read: Callable[[Path], T], path: Path, tell: Tell) -> T | None:
+    try:
+        return read(path)
+    except ResultsUnreadable as error:
+        tell(str(error))
+        return None

@@ -40,6 +40,7 @@ from mai_harness.pipeline import (
 )
 from mai_harness.prepare import Prepared
 from mai_harness.records import Failure, Form, Submission
+from mai_harness.storage import file_name
 from mai_harness.tflite_graph import facts, read_graph
 from mai_harness.time_files import TimeFilesReport, TimeFilesRequest
 

@@ -7,7 +7,7 @@ from typing import Any
 from mai_harness.challenge import FORMULAS
 from mai_harness.records import Results
 from mai_harness.render import diagnosis
-from mai_harness.render.board import placed, ranked
+from mai_harness.render.board import board as ordered
 from mai_harness.render.columns import BY_ID, COLUMNS, MISSING, board_columns, number
 from mai_harness.render.entry import entry
 from mai_harness.render.front import front
@@ -16,7 +16,7 @@ from mai_harness.render.studies import STUDY_COLUMNS, by_slug, render_studies
 from mai_harness.study import StudyResults
 
 __all__ = [
-    "COLUMNS", "MISSING", "STUDY_COLUMNS", "Pages", "assets", "board_columns", "number", "ranked", "render",
+    "COLUMNS", "MISSING", "STUDY_COLUMNS", "Pages", "assets", "board_columns", "number", "ordered", "render",
     "render_studies",
 ]  # fmt: skip
 
@@ -38,23 +38,17 @@ def render(results: Results, studies: Sequence[StudyResults] = (), *, latencies:
         studies: that the pages lead to; :func:`render_studies` makes their pages.
         latencies: whether they lead to ``metanodes.html`` too.
     """
-    rows, failed = placed(results)
+    board = ordered(results)
     columns = board_columns(results)
-    modes = diagnosis.failure_modes(rows + failed)
+    modes = diagnosis.failure_modes(list(board))
     shared: dict[str, Any] = {
         "results": results, "columns": columns, "groups": groups_of(columns), "column": BY_ID,
         "formula": FORMULAS[results.formula], "anchors": {mode.id: mode.anchor for mode in modes},
         "nav": navigation(board=True, studies=by_slug(studies), latencies=latencies),
     }  # fmt: skip
-    pages = page(
-        "index.html",
-        "index.html",
-        studies=by_slug(studies),
-        latencies=latencies,
-        **front(rows, failed, columns),
-        **shared,
-    )
-    pages |= page("failure-modes.html", "failure-modes.html", modes=modes, stopped=diagnosis.stopped(failed), **shared)
-    for row in rows + failed:
+    stopped = diagnosis.stopped(board.failed)
+    pages = page("index.html", "index.html", **front(board, columns), **shared)
+    pages |= page("failure-modes.html", "failure-modes.html", modes=modes, stopped=stopped, **shared)
+    for row in board:
         pages |= page("entry.html", f"entries/{row.slug}.html", **entry(row), **shared)
     return pages

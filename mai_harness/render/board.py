@@ -1,5 +1,6 @@
 """Evaluations in the order of the board."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mai_harness.records import Evaluation, Results
@@ -8,21 +9,9 @@ from mai_harness.render.columns import score_of
 from mai_harness.render.slugs import slugs
 
 
-def ranked(results: Results) -> tuple[list[Evaluation], list[Evaluation]]:
-    """Evaluations by the challenge's score, best first, without one last; and those that failed, by name."""
-    finished = [e for e in results.submissions if e.failure is None]
-    failed = [e for e in results.submissions if e.failure is not None]
-    return sorted(finished, key=_rank_key), sorted(failed, key=lambda e: e.name)
-
-
-def _rank_key(evaluation: Evaluation) -> tuple[bool, float, str]:
-    score = score_of(evaluation)
-    return (score is None, -(score or 0.0), evaluation.name)
-
-
 @dataclass(frozen=True)
 class Row:
-    """An evaluation with its place on the board; ``rank`` is ``None`` if it was not scored or failed."""
+    """An evaluation with its place on the board; ``rank`` is ``None`` if it has no score, or may not compete."""
 
     evaluation: Evaluation
     slug: str
@@ -35,13 +24,54 @@ class Row:
         return next((s for s in diagnosis.GRAVE if s in severities), None)
 
 
-def placed(results: Results) -> tuple[list[Row], list[Row]]:
-    """As :func:`ranked`, with ranks; equal scores share one."""
-    finished, failed = ranked(results)
-    values = [score_of(e) for e in finished]
-    names = slugs(e.name for e in finished + failed)
-    rows = [
-        Row(e, next(names), None if v is None else 1 + sum(u is not None and u > v for u in values))
-        for e, v in zip(finished, values, strict=True)
-    ]
-    return rows, [Row(e, next(names), None) for e in failed]
+@dataclass(frozen=True)
+class Board:
+    """Those that compete by score, best first, without one last; those against the rules, likewise; failed by name."""
+
+    ranked: list[Row]
+    disqualified: list[Row]
+    failed: list[Row]
+
+    @property
+    def finished(self) -> list[Row]:
+        """All that came to the end."""
+        return self.ranked + self.disqualified
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.finished + self.failed)
+
+
+def is_disqualified(evaluation: Evaluation) -> bool:
+    """Whether it came to the end, and a rule of the challenge failed."""
+    return evaluation.failure is None and evaluation.check is not None and evaluation.check.failed
+
+
+def board(results: Results) -> Board:
+    """All evaluations in order; equal scores share a rank."""
+    evaluations = sorted(results.submissions, key=_order)
+    names = dict(zip((e.name for e in evaluations), slugs(e.name for e in evaluations), strict=True))
+    failed = [e for e in evaluations if e.failure is not None]
+    disqualified = [e for e in evaluations if is_disqualified(e)]
+    ranked = [e for e in evaluations if e.failure is None and not is_disqualified(e)]
+    ranks = _ranks([score_of(e) for e in ranked])
+    return Board(
+        [Row(e, names[e.name], rank) for e, rank in zip(ranked, ranks, strict=True)],
+        [Row(e, names[e.name], None) for e in disqualified],
+        [Row(e, names[e.name], None) for e in failed],
+    )
+
+
+def _order(evaluation: Evaluation) -> tuple[int, bool, float, str]:
+    if evaluation.failure is not None:
+        return (2, False, 0.0, evaluation.name)
+    score = score_of(evaluation)
+    return (int(is_disqualified(evaluation)), score is None, -(score or 0.0), evaluation.name)
+
+
+def _ranks(scores: Sequence[float | None]) -> list[int | None]:
+    """Of scores in descending order."""
+    first: dict[float, int] = {}
+    for place, value in enumerate(scores, 1):
+        if value is not None:
+            first.setdefault(value, place)
+    return [None if value is None else first[value] for value in scores]

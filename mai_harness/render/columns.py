@@ -44,6 +44,7 @@ class Column(Generic[T]):
     total: Callable[[T], float | None] | None = None  #: written as value/total
     note: Callable[[T], Note] = _no_note
     terminal: str = ""  #: heading in the terminal's table, which leaves out columns without one
+    shown: bool = True  #: at first, where columns can be switched on and off
 
     def text(self, of: T) -> str:
         """The figure as written everywhere, without its unit; an en dash if there is none."""
@@ -176,6 +177,11 @@ COLUMNS: tuple[Column[Evaluation], ...] = (
         meaning="Mean SSIM of the same pixels; 1 is identical.",
     ),
     Column(
+        id="psnr_y_raw", group="Fidelity", heading="PSNR Y", unit="dB", value=_mean("psnr_y_raw_db"), form="z.2f",
+        direction="higher", shown=False,
+        meaning="Mean PSNR of the luma (BT.601) of the same pixels, as papers on super-resolution state it.",
+    ),
+    Column(
         id="psnr_fp32", group="Fidelity", heading="FP32", unit="dB", value=FP32, form="z.2f", direction="higher",
         terminal="FP32 dB",
         meaning="Mean RGB PSNR of the same network in float.",
@@ -192,7 +198,7 @@ COLUMNS: tuple[Column[Evaluation], ...] = (
     ),
     Column(
         id="gap", group="Fidelity", heading="Gap", unit="dB", value=_GAP, form="z.2f", direction="none",
-        note=_gap_note,
+        note=_gap_note, shown=False,
         meaning="Dequantised less INT8 raw: what is lost only because the bytes are not pixels.",
     ),
     Column(
@@ -208,7 +214,7 @@ COLUMNS: tuple[Column[Evaluation], ...] = (
     ),
     Column(
         id="runtime_fp32", group="Runtime", heading="FP32", unit="ms", value=_runtime("fp32"), form="z.1f",
-        direction="lower", terminal="FP32 ms",
+        direction="lower", terminal="FP32 ms", shown=False,
         meaning="Median time of the same frame in float.",
     ),
     Column(

@@ -1,32 +1,48 @@
 """The front page."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from mai_harness.records import Evaluation
+from mai_harness.records import Evaluation, Finding, LatencyReport
 from mai_harness.render import diagnosis
-from mai_harness.render.board import Row
+from mai_harness.render.board import Board, Row
 from mai_harness.render.columns import Column
 from mai_harness.render.page import latency_conditions, score_conditions
-from mai_harness.render.pareto import front_indices, plot, point_of, psnr_scale
+from mai_harness.render.pareto import pareto, points
+
+MEDALS = {1: "gold", 2: "silver", 3: "bronze"}
 
 
-def front(rows: list[Row], failed: list[Row], columns: Iterable[Column[Evaluation]]) -> dict[str, Any]:
+class Trouble(NamedTuple):
+    """An entry's gravest finding, and how many more it has."""
+
+    row: Row
+    finding: Finding
+    more: int
+
+
+def front(board: Board, columns: Sequence[Column[Evaluation]]) -> dict[str, Any]:
     """What its template is given."""
-    evaluations = [row.evaluation for row in rows]
-    cases = [row for severity in diagnosis.GRAVE for row in rows + failed if row.worst == severity]
-    plotted = [row for row in rows if point_of(row.evaluation)]
+    evaluations = [row.evaluation for row in board.finished]
     leading = [report for e in evaluations if (report := e.headline)]
+    backends = list(dict.fromkeys(each.backend for e in evaluations for each in e.runtime))
+    paretos = [pareto(board.finished, backend, number) for number, backend in enumerate(backends, 1)]
     return {
-        "rows": rows, "failed": failed, "cases": cases,
+        "board": board, "medals": MEDALS, "troubles": _troubles(board),
+        "kinds": sorted({e.kind for e in evaluations}),
         "alike": len({(report.backend, report.device, report.threads) for report in leading}) < 2,
-        "best": {column.id: column.best(evaluations) for column in columns},
-        "plots": [plot(plotted, *size) for size in (("wide", 1100, 460), ("narrow", 380, 400))] if plotted else [],
-        "unplotted": [row for row in rows if row not in plotted],
-        "front": [plotted[i] for i in front_indices([point_of(row.evaluation) for row in plotted])],
-        "scale": psnr_scale([row.evaluation for row in cases]),
+        "best": {column.id: column.best(row.evaluation for row in board.ranked) for column in columns},
+        "paretos": [found for found in paretos if found],
+        "points": points(board.finished, backends),
         "score_conditions": score_conditions(e.score for e in evaluations if e.score),
-        "latency_conditions": latency_conditions(
-            report for e in evaluations for each in e.runtime for report in each.reports[:1]
-        ),
+        "latency_conditions": latency_conditions(_first_of_each(evaluations)),
     }  # fmt: skip
+
+
+def _troubles(board: Board) -> list[Trouble]:
+    grave = [(row, diagnosis.grave(row.evaluation)) for row in board]
+    return [Trouble(row, findings[0], len(findings) - 1) for row, findings in grave if findings]
+
+
+def _first_of_each(evaluations: Iterable[Evaluation]) -> list[LatencyReport]:
+    return [report for e in evaluations for each in e.runtime for report in each.reports[:1]]

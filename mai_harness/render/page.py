@@ -45,7 +45,7 @@ def _environment() -> jinja2.Environment:
     made.policies["ext.i18n.trimmed"] = True
     made.install_null_translations(newstyle=True)  # type: ignore[attr-defined]  # what the extension adds
     made.globals["missing"] = MISSING  # a literal none would be escaped before it is finalised
-    made.filters |= {"number": number, "moment": _moment, "quantile": _quantile}
+    made.filters |= {"number": number, "moment": _moment, "date_time": _date_time, "quantile": _quantile}
     made.filters |= {"share": diagnosis.share, "longest": diagnosis.longest}
     made.filters |= {"pictures": diagnosis.pictures, "histogram": diagnosis.histogram}
     return made
@@ -58,12 +58,23 @@ def _finalise(value: object) -> object:
 
 
 def _moment(created: str) -> str:
+    """For people; what is no moment is left as it is."""
+    moment = _utc(created)
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else created
+
+
+def _date_time(created: str) -> str:
+    """For the attribute ``datetime``; empty if it is no moment."""
+    moment = _utc(created)
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment else ""
+
+
+def _utc(created: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(created)
-        utc = moment if moment.tzinfo is None else moment.astimezone(UTC)
+        return moment if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
-        return created
-    return f"{utc:%Y-%m-%d %H:%M} UTC"
+        return None
 
 
 def _quantile(report: LatencyReport, tenths: int) -> float | None:
@@ -113,7 +124,9 @@ def latency_conditions(reports: Iterable[LatencyReport]) -> dict[str, list[dict[
     """By backend how runtimes were taken; where there is more than one way, they cannot be compared."""
     found: dict[str, list[dict[str, Any]]] = {}
     for report in reports:
-        way = {"device": report.device, "threads": report.threads, "how": report.how}
+        # How an estimate came about is told of each network by itself.
+        how = report.how if report.estimate_ms is None else None
+        way = {"device": report.device, "threads": report.threads, "how": how}
         ways = found.setdefault(report.backend, [])
         if way not in ways:
             ways.append(way)

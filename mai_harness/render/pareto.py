@@ -1,16 +1,22 @@
 """Runtime against fidelity: positions only, the words are in the template."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
-from mai_harness.records import Evaluation
+from mai_harness.records import Evaluation, Precision
 from mai_harness.render.axis import Axis
-from mai_harness.render.board import Row
+from mai_harness.render.board import Row, is_disqualified
 from mai_harness.render.columns import BY_ID
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
+_LABELLED = 24  # entries at most, the best; of more there is no room
+_SIZES = (("wide", 1100, 460), ("narrow", 380, 400))
+_PSNR: dict[Precision, Callable[[Evaluation], float | None]] = {
+    "int8": BY_ID["psnr_raw"].value,
+    "fp32": BY_ID["psnr_fp32"].value,
+}
 
 
 class Point(NamedTuple):
@@ -21,8 +27,11 @@ class Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Mark:
+class Mark:
+    """An entry in the plot, with its label."""
+
     row: Row
+    point: Point
     x: float
     y: float
     fp32: tuple[float, float] | None
@@ -33,7 +42,9 @@ class _Mark:
 
 
 @dataclass(frozen=True)
-class _Plot:
+class Plot:
+    """One drawing, in pixels."""
+
     id: str
     width: int
     height: int
@@ -42,34 +53,76 @@ class _Plot:
     y_ticks: list[tuple[float, str]]
     log: bool
     front: str
-    marks: list[_Mark]
+    marks: list[Mark]
 
 
-def point_of(evaluation: Evaluation, precision: str = "int8") -> Point | None:
-    """Its place in the plot; ``None`` without PSNR or runtime."""
-    ms = BY_ID[f"runtime_{precision}"].value(evaluation)
-    db = BY_ID["psnr_raw" if precision == "int8" else "psnr_fp32"].value(evaluation)
+@dataclass(frozen=True)
+class Pareto:
+    """All entries by one backend, in two sizes; ``front`` has those that none beats, fastest first."""
+
+    backend: str
+    estimated: bool  #: whether any runtime is
+    plots: list[Plot]
+    front: list[tuple[Row, Point]]
+    unplotted: list[Row]
+
+
+def pareto(rows: Sequence[Row], backend: str, number: int) -> Pareto | None:
+    """The plot of a backend; ``None`` if no row has both PSNR and a runtime on it.
+
+    Args:
+        number: of the backend, from 1, for ids.
+    """
+    points = {row.slug: point for row in rows if (point := _point(row.evaluation, backend, "int8"))}
+    plotted = [row for row in rows if row.slug in points]
+    if not plotted:
+        return None
+    int8 = [points[row.slug] for row in plotted]
+    reports = [row.evaluation.latency("int8", backend) for row in plotted]
+    return Pareto(
+        backend=backend, estimated=any(report is not None and report.estimate_ms is not None for report in reports),
+        plots=[_plot(plotted, int8, backend, (f"{name}-{number}", width, height)) for name, width, height in _SIZES],
+        front=[(plotted[i], int8[i]) for i in _front(plotted, int8)],
+        unplotted=[row for row in rows if row.slug not in points],
+    )  # fmt: skip
+
+
+def points(rows: Sequence[Row], backends: Sequence[str]) -> list[dict[str, Any]]:
+    """What the script draws: every entry with its points by backend and precision."""
+    return [
+        {
+            "slug": row.slug, "title": row.evaluation.title, "rank": row.rank,
+            "points": {
+                precision: {b: point for b in backends if (point := _point(row.evaluation, b, precision))}
+                for precision in _PSNR
+            },
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def _point(evaluation: Evaluation, backend: str, precision: Precision) -> Point | None:
+    report, db = evaluation.latency(precision, backend), _PSNR[precision](evaluation)
     # A runtime of zero is below the clock's resolution and has no place on a logarithmic axis.
-    return None if ms is None or db is None or ms <= 0 else Point(ms, db)
+    return None if report is None or db is None or report.latency_ms <= 0 else Point(report.latency_ms, db)
 
 
-def plot(rows: Sequence[Row], name: str, width: int, height: int) -> _Plot:
-    """The plot of rows that all have a place in it."""
+def _plot(rows: Sequence[Row], int8: list[Point], backend: str, form: tuple[str, int, int]) -> Plot:
+    name, width, height = form
     left, top, right, bottom = frame = (48.0, 12.0, width - 16.0, height - 48.0)
-    int8 = [point for row in rows if (point := point_of(row.evaluation))]
-    fp32 = [point_of(row.evaluation, "fp32") for row in rows]
+    fp32 = [_point(row.evaluation, backend, "fp32") for row in rows]
     everything = int8 + [point for point in fp32 if point]
     x = _runtime_axis([p.ms for p in everything], left, right)
     y = _psnr_axis([p.db for p in everything], bottom, top)
     marks = [
-        _Mark(row, x.at(p.ms), y.at(p.db), (x.at(f.ms), y.at(f.db)) if f else None)
+        Mark(row, p, x.at(p.ms), y.at(p.db), (x.at(f.ms), y.at(f.db)) if f else None)
         for row, p, f in zip(rows, int8, fp32, strict=True)
     ]
-    return _Plot(
+    return Plot(
         id=name, width=width, height=height, frame=frame, log=x.log,
         x_ticks=[(x.at(v), f"{v:g}") for v in x.ticks()],
         y_ticks=[(y.at(v), f"{v:g}") for v in y.ticks()],
-        front=_staircase([(marks[i].x, marks[i].y) for i in front_indices(int8)], right, bottom),
+        front=_staircase([(marks[i].x, marks[i].y) for i in _front(rows, int8)], right, bottom),
         marks=_labelled(marks, frame),
     )  # fmt: skip
 
@@ -85,37 +138,39 @@ def _psnr_axis(values: list[float], start: float, end: float) -> Axis:
     return Axis(min(values) - margin, max(values) + margin, start, end)
 
 
-def front_indices(points: Sequence[Point | None]) -> list[int]:
-    """Indices of the Pareto front, fastest first: no other point is both as fast and as good."""
+def _front(rows: Sequence[Row], points: Sequence[Point]) -> list[int]:
+    """Indices of the Pareto front, fastest first: nothing that competes is both as fast and as good."""
     best, front = -math.inf, []
-    for index, point in sorted(((i, p) for i, p in enumerate(points) if p), key=lambda item: (item[1].ms, -item[1].db)):
-        if point.db > best:
+    for index, point in sorted(enumerate(points), key=lambda item: (item[1].ms, -item[1].db)):
+        if point.db > best and not is_disqualified(rows[index].evaluation):
             best = point.db
             front.append(index)
     return front
 
 
 def _staircase(front: list[tuple[float, float]], right: float, bottom: float) -> str:
+    if not front:
+        return ""
     path = f"M{front[0][0]:.1f} {bottom:.1f}"
     return path + "".join(f"H{x:.1f}V{y:.1f}" for x, y in front) + f"H{right:.1f}"
 
 
-def _labelled(marks: list[_Mark], frame: Box) -> list[_Mark]:
-    """Give each mark a label that overlaps nothing: its title, or where that finds no room its rank."""
+def _labelled(marks: list[Mark], frame: Box) -> list[Mark]:
+    """Give the best marks a label that overlaps nothing: title, or where that finds no room rank, or else none."""
     taken = [_around(m.x, m.y) for m in marks] + [_around(*m.fp32) for m in marks if m.fp32]
     labelled = []
-    for mark in marks:
+    for mark in marks[:_LABELLED]:
         title = mark.row.evaluation.title
-        texts = (title if len(title) <= 24 else title[:23] + "…", str(mark.row.rank))
+        texts = [title if len(title) <= 24 else title[:23] + "…", *([str(mark.row.rank)] if mark.row.rank else ())]
         options = [option for text in texts for option in _placements(mark, text)]
         free = (o for o in options if _inside(o[1], frame) and not any(_overlap(o[1], box) for box in taken))
-        chosen, box = next(free, options[-1])
-        taken.append(box)
+        chosen, box = next(free, (mark, None))
         labelled.append(chosen)
-    return labelled
+        taken += [box] if box else []
+    return labelled + marks[_LABELLED:]
 
 
-def _placements(mark: _Mark, text: str) -> Iterator[tuple[_Mark, Box]]:
+def _placements(mark: Mark, text: str) -> Iterator[tuple[Mark, Box]]:
     width, height = 7.2 * len(text), 15.0
     for dx, dy, anchor in (
         (10, 4, "start"), (-10, 4, "end"), (0, 21, "middle"), (0, -12, "middle"), (8, 18, "start"), (8, -9, "start"),
@@ -123,7 +178,7 @@ def _placements(mark: _Mark, text: str) -> Iterator[tuple[_Mark, Box]]:
     ):  # fmt: skip
         x, y = mark.x + dx, mark.y + dy
         left = {"start": x, "middle": x - width / 2, "end": x - width}[anchor]
-        placed = _Mark(mark.row, mark.x, mark.y, mark.fp32, text, x, y, anchor)
+        placed = replace(mark, label=text, label_x=x, label_y=y, anchor=anchor)
         yield placed, (left, y - height + 3, left + width, y + 3)
 
 
@@ -137,14 +192,3 @@ def _inside(box: Box, frame: Box) -> bool:
 
 def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-_READINGS = tuple(BY_ID[id_].value for id_ in ("psnr_raw", "psnr_dequantised", "psnr_fp32"))
-
-
-def psnr_scale(evaluations: Iterable[Evaluation]) -> Axis | None:
-    """One scale in per cent for every case, so that their marks can be compared."""
-    values = [v for e in evaluations for of in _READINGS if (v := of(e)) is not None]
-    if not values:
-        return None
-    return Axis(math.floor(min(values) / 2) * 2 - 2, math.ceil(max(values) / 2) * 2 + 2, 0.0, 100.0)

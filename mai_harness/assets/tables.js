@@ -1,0 +1,31 @@
+"use strict";
+// Tables that are sorted by a click on a heading; a cell without a figure comes last, whichever way.
+
+{
+  const ordered = (sign) => (a, b) => {
+    const missing = (a === "") - (b === "");
+    return missing || sign * (a - b);
+  };
+  DataTable.ext.type.order["figure-asc"] = ordered(1);
+  DataTable.ext.type.order["figure-desc"] = ordered(-1);
+}
+
+function sortable(table, more = {}) {
+  const heads = [...table.querySelectorAll("thead th")].filter((head) => !head.matches(".group"));
+  const directions = (head) => (head.dataset.first === "desc" ? ["desc", "asc"] : ["asc", "desc"]);
+  return new DataTable(table, {
+    autoWidth: false,
+    info: false,
+    layout: { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null },
+    order: [],
+    paging: false,
+    columns: heads.map((head) => ({
+      name: head.dataset.id || head.className,
+      orderSequence: directions(head),
+      type: head.matches(".figure, .numeric, .rank") ? "figure" : "string",
+    })),
+    ...more,
+  });
+}
+
+for (const table of document.querySelectorAll("table.sortable")) sortable(table);

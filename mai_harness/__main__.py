@@ -23,10 +23,18 @@ if TYPE_CHECKING:
     from mai_harness.latency_study import LatencyResults
     from mai_harness.pipeline import Converted, Settings, Workshop
     from mai_harness.prepare import Prepared
-    from mai_harness.qat import QatReport
-    from mai_harness.records import Finding, LatencyReport, Model, Ratio, Results, RuleResult, Submission
+    from mai_harness.records import (
+        Finding,
+        LatencyReport,
+        Model,
+        QatReport,
+        Ratio,
+        Results,
+        RuleResult,
+        Submission,
+        TrainReport,
+    )
     from mai_harness.study import StudyResults
-    from mai_harness.train import TrainReport
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -233,7 +241,7 @@ def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
 
     Stages that an earlier run finished are not repeated. A submission that fails is a row with its reason.
     """
-    from mai_harness import pipeline
+    from mai_harness import history, pipeline
     from mai_harness.site import publish
     from mai_harness.storage import write_results
 
@@ -244,6 +252,7 @@ def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
     if names and (earlier := _earlier(settings.out)):
         results = pipeline.merged(results, earlier, settings)
     write_results(results, path)
+    history.remember(history.run_of(results), settings.out)
     page = publish(results, settings.out, _tell) / "index.html"
     _answer(as_json, results, f"{_board(results)}\nResults: {path}\nLeaderboard: {page}")
 
@@ -282,16 +291,21 @@ def _earlier(out: Path) -> "Results | None":
 
 
 def _board(results: "Results") -> str:
-    from mai_harness.render import board_columns, ranked
+    from mai_harness.render import board, board_columns
 
-    finished, failed = ranked(results)
+    places = board(results)
+    finished = [row.evaluation for row in places.finished]
     columns = [column for column in board_columns(results) if column.terminal]
     heads = ["#", "submission", *(column.terminal for column in columns)]
-    rows = [[str(i), e.name, *(c.text(e) for c in columns)] for i, e in enumerate(finished, 1)]
+    rows = [
+        [str(row.rank or ""), row.evaluation.name, *(c.text(row.evaluation) for c in columns)]
+        for row in places.finished
+    ]
     text = _table(heads, rows)
+    text += "".join(f"\n{row.evaluation.name}: DISQUALIFIED: {row.reasons}" for row in places.disqualified)
     for e in finished:
         text += "".join(f"\n{e.name}: {f.severity}: {f.id}: {f.evidence}" for f in e.findings if f.severity != "info")
-    for e in failed:
+    for e in (row.evaluation for row in places.failed):
         if e.failure:
             text += f"\n{e.name}: FAILED at {e.failure.stage} ({e.failure.kind}): {e.failure.reason}"
     return text
@@ -331,6 +345,7 @@ def train(name: str, as_json: bool, devices: int | None, **given: Any) -> None:
     from mai_harness.datasets import find_dataset
     from mai_harness.discover import LEARNED_FILE
     from mai_harness.machine import describe
+    from mai_harness.records import WeightsCard
     from mai_harness.storage import write_bytes
     from mai_harness.train import WEIGHTS_FILE
 
@@ -346,7 +361,7 @@ def train(name: str, as_json: bool, devices: int | None, **given: Any) -> None:
             write_bytes(folder / LEARNED_FILE, file.read_bytes())
             text = f"{folder / LEARNED_FILE}: {learned.recipe.steps} steps more, {_outcome(learned)}"
     command = f"mai-harness train {submission.name} --data DIR"
-    card = pipeline.WeightsCard(command=command, machine=describe(), training=report, qat=learned)
+    card = WeightsCard(command=command, machine=describe(), training=report, qat=learned)
     write_bytes(folder / WEIGHTS_FILE, weights.read_bytes())
     write_bytes(folder / pipeline.CARD_FILE, msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n")
     _answer(as_json, card, text)
@@ -749,6 +764,55 @@ def render(out: Path, as_json: bool) -> None:
     page = publish(results, out, _tell) / ("index.html" if results else "")
     value = {"page": str(page), "submissions": len(results.submissions) if results else 0}
     _answer(as_json, value, f"{'Leaderboard' if results else 'Studies'}: {page}")
+
+
+@cli.command()
+@click.option(
+    "--as", "form", type=click.Choice(["csv", "json", "markdown", "latex"]), default="markdown", show_default=True,
+    help="CSV and JSON have every figure in full; LaTeX has a paper's columns.",
+)  # fmt: skip
+@_OUT
+def table(form: str, out: Path) -> None:
+    """Print the leaderboard as a table to take elsewhere; nothing is measured.
+
+    The site has the same files in exports/.
+    """
+    from mai_harness.render.exports import TABLES
+    from mai_harness.storage import read_results
+
+    click.echo(TABLES[form](read_results(out / "results.json")), nl=False)
+
+
+@cli.command()
+@_OUT
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes any that is free."
+)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address; one that other machines reach has no password."
+)
+@click.option("--open/--no-open", "opens", default=False, show_default=True, help="Open it in the browser.")
+@_JSON
+def serve(out: Path, port: int, host: str, opens: bool, as_json: bool) -> None:
+    """Serve the leaderboard on this machine until Ctrl-C; open pages load again when results change.
+
+    Results that do not exist yet are waited for. The site in DIR/site is written again from changed results.
+    """
+    from threading import Event
+
+    from mai_harness.serve import serve as run
+
+    def ready(url: str) -> None:
+        _tell(f"{url} serves {out / 'site'}; Ctrl-C ends it")
+        if as_json:
+            _answer(True, {"url": url, "site": str(out / "site")}, "")
+        if opens:
+            click.launch(url)
+
+    try:
+        run(out, host, port, _tell, ready, Event())
+    except KeyboardInterrupt:
+        _tell("no longer served")
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""The way through: discover, train, export, quantise, check, upscale, score, benchmark, diagnose.
+"""The way through: discover, train, export, quantise, check, upscale, score, gallery, benchmark, diagnose.
 
 Every stage that touches a submission runs in a child process, and leaves its result in a folder named by a hash of
 all that it depends on: a stage whose folder holds a result is not run again. No stage's logic is here.
@@ -36,12 +36,13 @@ from mai_harness.discover import LEARNED_FILE, discover, named
 from mai_harness.errors import DataNotFound, HarnessError, InvalidSubmission, StageFailed
 from mai_harness.examine import Chosen, ExamineRequest
 from mai_harness.export import ONNX_FILE, ExportRequest
+from mai_harness.gallery import GalleryRequest
 from mai_harness.isolate import kill_children, run_isolated, stored_reply, unpack
 from mai_harness.machine import describe, versions
 from mai_harness.metrics import FIGURES, Library
 from mai_harness.patches import Decoded
 from mai_harness.prepare import Prepared
-from mai_harness.qat import QatReport, QatRequest
+from mai_harness.qat import QatRequest
 from mai_harness.quantise import DYNAMIC_FILE, MENDED_FILE, STATIC_FILE, UNROUNDED_FILE, QuantiseRequest, without
 from mai_harness.records import (
     AppraiseReport,
@@ -53,7 +54,9 @@ from mai_harness.records import (
     ExportReport,
     Failure,
     Gain,
+    GalleryReport,
     Model,
+    QatReport,
     QuantiseReport,
     Record,
     Rejection,
@@ -61,7 +64,9 @@ from mai_harness.records import (
     ScoreReport,
     Submission,
     TrainRecipe,
+    TrainReport,
     UpscaleReport,
+    WeightsCard,
 )
 from mai_harness.score import ScoreRequest
 from mai_harness.storage import SCHEMA_VERSION, file_name, write_bytes
@@ -76,7 +81,7 @@ from mai_harness.study import (
     judged,
 )
 from mai_harness.timing import TimingPlan, is_noisy
-from mai_harness.train import WEIGHTS_FILE, TrainReport, TrainRequest
+from mai_harness.train import WEIGHTS_FILE, TrainRequest
 from mai_harness.upscale import UpscaleRequest
 from mai_harness.yardstick import YardstickReport, YardstickRequest
 
@@ -86,10 +91,11 @@ CARD_FILE = "weights.json"
 EXAMINED = 6  # images from which samples are taken
 TRIES = 3  # of a timing that comes out too noisy to rank
 _YARDSTICK = Lock()
+_PICTURES = Lock()
 # Modules and packages without influence on a stage's result: a change there leaves stored results valid.
 PRESENTATION = {
-    "__main__", "bench_harness", "challenge", "diagnose", "download", "metanodes", "pipeline", "render", "scaffold",
-    "site", "storage", "study",
+    "__main__", "bench_harness", "challenge", "diagnose", "download", "history", "metanodes", "pipeline", "render",
+    "scaffold", "serve", "site", "storage", "study",
 }  # fmt: skip
 
 
@@ -326,15 +332,6 @@ def _training_images(workshop: Workshop, submission: Submission) -> list[Path]:
         raise StageFailed(str(error), stage="train") from None
 
 
-class WeightsCard(Record, frozen=True):
-    """``weights.json``: how the weights beside it were made."""
-
-    command: str
-    machine: str
-    training: TrainReport
-    qat: QatReport | None = None  #: how ``learned.safetensors`` was
-
-
 @dataclass(kw_only=True)
 class Converted:
     """A submission's TFLite files, and the reports of the stages that made them; filled as they finish."""
@@ -343,6 +340,7 @@ class Converted:
     export: ExportReport | None = None
     calibrate: CalibrateReport | None = None
     quantise: QuantiseReport | None = None
+    onnx: str | None = None  #: that the float TFLite file was made of
     without: dict[str, str] = field(default_factory=dict)  #: rewrite -> INT8 file without it
 
     @property
@@ -436,7 +434,8 @@ def calibrate(
             submission=submission, weights=weights, probe=prepared.calibration[0], without=workshop.settings.without
         )
         done.export = workshop.run(owner, "export", to_onnx, ExportReport)
-        kind, path = "onnx", str(workshop.folder(owner, "export", to_onnx) / ONNX_FILE)
+        done.onnx = str(workshop.folder(owner, "export", to_onnx) / ONNX_FILE)
+        kind, path = "onnx", done.onnx
     request = CalibrateRequest(kind=kind, path=path, frames=prepared.calibration)
     done.calibrate = workshop.run(owner, "calibrate", request, CalibrateReport)
     return workshop.folder(owner, "calibrate", request)
@@ -481,17 +480,23 @@ def check(workshop: Workshop, submission: Submission, converted: Converted) -> C
 
 
 def score(
-    workshop: Workshop, submission: Submission, converted: Converted, dataset: Dataset, prepared: Prepared
+    workshop: Workshop,
+    submission: Submission,
+    converted: Converted,
+    dataset: Dataset,
+    prepared: Prepared,
+    *,
+    keep: bool = False,
 ) -> ScoreReport:
     """Fidelity on the data set. The upscaled images, gigabytes on DIV2K, do not stay.
+
+    Args:
+        keep: they do, for :func:`gallery`.
 
     Raises:
         StageFailed: a model does not run on an image.
     """
-    owner = owner_of(submission)
-    to_upscale = UpscaleRequest(
-        model=converted.files, images=prepared.images, threads=workshop.settings.scoring_threads
-    )
+    owner, to_upscale = owner_of(submission), _to_upscale(workshop, converted, prepared)
     folder = workshop.folder(owner, "upscale", to_upscale)
     to_score = ScoreRequest(
         upscaled=str(folder),
@@ -504,8 +509,38 @@ def score(
     if report is None:
         workshop.run(owner, "upscale", to_upscale, UpscaleReport)
         report = workshop.run(owner, "score", to_score, ScoreReport)
-    workshop.discard(owner, "upscale")
+    if not keep:
+        workshop.discard(owner, "upscale")
     return report
+
+
+def gallery(
+    workshop: Workshop, submission: Submission, converted: Converted, dataset: Dataset, prepared: Prepared
+) -> tuple[GalleryReport, Path]:
+    """Pictures of the upscaled images, which do not stay: the report, and the folder of its files.
+
+    Raises:
+        StageFailed: a model does not run on an image, or an image cannot be read.
+    """
+    owner, to_upscale = owner_of(submission), _to_upscale(workshop, converted, prepared)
+    request = GalleryRequest(
+        upscaled=str(workshop.folder(owner, "upscale", to_upscale)),
+        dataset=dataset,
+        images=prepared.images,
+        processes=workshop.settings.scoring_threads,
+    )
+    try:
+        report = workshop.finished(owner, "gallery", request, GalleryReport)
+        if report is None:
+            workshop.run(owner, "upscale", to_upscale, UpscaleReport)
+            report = workshop.run(owner, "gallery", request, GalleryReport)
+    finally:
+        workshop.discard(owner, "upscale")
+    return report, workshop.folder(owner, "gallery", request)
+
+
+def _to_upscale(workshop: Workshop, converted: Converted, prepared: Prepared) -> UpscaleRequest:
+    return UpscaleRequest(model=converted.files, images=prepared.images, threads=workshop.settings.scoring_threads)
 
 
 def examine(
@@ -728,11 +763,25 @@ class EvaluationRun:
             if self.given is not None:
                 self.converted.model = msgspec.structs.replace(self.converted.files, float32=self.given)
             self.found["check"] = check(self.workshop, self.submission, self.converted)
-            self.found["score"] = score(self.workshop, self.submission, self.converted, dataset, self.prepared)
-            _package(self.workshop.settings, self.submission, self.converted.files)
+            self.found["score"] = score(
+                self.workshop, self.submission, self.converted, dataset, self.prepared, keep=True
+            )
+            _package(self.workshop.settings, self.submission, self.converted)
         except StageFailed as error:
             self.found["failure"] = failure(error)
+        self._picture(dataset)
         self._examine(dataset)
+
+    def _picture(self, dataset: Dataset) -> None:
+        """Lay pictures out of what was scored. If that fails itself, it is told and costs no more."""
+        if "score" not in self.found:
+            return
+        try:
+            report, folder = gallery(self.workshop, self.submission, self.converted, dataset, self.prepared)
+            _hang(self.workshop.settings, report, folder)
+            self.found["gallery"] = report
+        except StageFailed as error:
+            self.workshop.tell(f"{self.submission.name}: no pictures, {error.stage}: {error}")
 
     def _examine(self, dataset: Dataset) -> None:
         """Look for what went wrong, also where a stage failed. If that fails itself, it is told and costs no more."""
@@ -773,6 +822,7 @@ class EvaluationRun:
             authors=self.submission.authors,
             description=self.submission.description,
             fingerprint=self.submission.fingerprint,
+            training=training_of(self.submission),
             export=self.converted.export,
             calibrate=self.converted.calibrate,
             quantise=self.converted.quantise,
@@ -813,6 +863,18 @@ def _float_twin(settings: Settings, submission: Submission, prepared: Prepared, 
         return submission.path
     calibrated = calibrate(Workshop(settings, tell), submission, submission.weights, prepared, Converted())
     return str(calibrated / FLOAT_FILE)
+
+
+def training_of(submission: Submission) -> WeightsCard | None:
+    """The card beside the submission's weights; ``None`` without one, or if it is of other weights."""
+    if submission.weights is None:
+        return None
+    weights = Path(submission.weights)
+    try:
+        card = msgspec.json.decode((weights.parent / CARD_FILE).read_bytes(), type=WeightsCard)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return card if hashlib.sha256(weights.read_bytes()).hexdigest() == card.training.weights_sha256 else None
 
 
 def summary(evaluation: Evaluation) -> dict[str, float | None]:
@@ -860,14 +922,23 @@ def _rejected(rejection: Rejection) -> Evaluation:
     return Evaluation(name=rejection.name, title=rejection.name, kind="unknown", failure=failure)
 
 
-def _package(settings: Settings, submission: Submission, model: Model) -> None:
-    """Lay the files out as the challenge takes them."""
+def _package(settings: Settings, submission: Submission, converted: Converted) -> None:
+    """Lay the files out as the challenge takes them, and the network's ONNX form beside them."""
     folder = settings.out / "packages" / file_name(submission.name)
-    for source, name in ((model.static, STATIC_FILE), (model.dynamic, DYNAMIC_FILE)):
+    model = converted.files
+    for source, name in ((model.static, STATIC_FILE), (model.dynamic, DYNAMIC_FILE), (converted.onnx, ONNX_FILE)):
         if source is not None:
             write_bytes(folder / name, Path(source).read_bytes())
         else:
             (folder / name).unlink(missing_ok=True)
+
+
+def _hang(settings: Settings, report: GalleryReport, folder: Path) -> None:
+    """Lay the gallery's files out, but for those that are there: their names tell their bytes."""
+    with _PICTURES:  # submissions have pictures in common
+        for name in {name for window in report.windows for name in window.pictures.values()}:
+            if not (settings.out / "pictures" / name).exists():
+                write_bytes(settings.out / "pictures" / name, (folder / name).read_bytes())
 
 
 # A study
@@ -976,14 +1047,8 @@ def _measure(
 
 def _recorded(network: Submission) -> Training | None:
     """How the weights came about by the card beside them; ``None`` if there is none, or it is of other weights."""
-    if network.weights is None:
-        return None
-    weights = Path(network.weights)
-    try:
-        card = msgspec.json.decode((weights.parent / CARD_FILE).read_bytes(), type=WeightsCard)
-    except (OSError, msgspec.DecodeError):
-        return None
-    if card.training.weights_sha256 != hashlib.sha256(weights.read_bytes()).hexdigest():
+    card = training_of(network)
+    if card is None:
         return None
     qat = card.qat.recipe if card.qat and network.learned else None
     return Training(recipe=card.training.recipe, images=card.training.images, qat=qat)

@@ -8,7 +8,7 @@ import msgspec
 
 from mai_harness.discover import LEARNED_FILE
 from mai_harness.patches import Images, opened
-from mai_harness.records import QatRecipe, Record, TrainingOutcome
+from mai_harness.records import QatRecipe, QatReport, Record
 from mai_harness.tflite_rewrites import rewrite
 
 if TYPE_CHECKING:
@@ -22,13 +22,6 @@ class QatRequest(Record, frozen=True):
     recipe: QatRecipe
     images: str  #: the folder of the decode stage
     devices: int | None = None  #: as in training
-
-
-class QatReport(TrainingOutcome, frozen=True):
-    """How ``learned.safetensors`` came about."""
-
-    recipe: QatRecipe
-    learned_sha256: str
 
 
 def qat(request: QatRequest, folder: Path) -> QatReport:

@@ -114,6 +114,29 @@ class TrainingOutcome(Record, frozen=True):
     validation_psnr_db: float | None  #: mean over the validation images, RGB; with INT8's rounding if it was trained
 
 
+class TrainReport(TrainingOutcome, frozen=True):
+    """How ``weights.safetensors`` came about."""
+
+    recipe: TrainRecipe
+    weights_sha256: str
+
+
+class QatReport(TrainingOutcome, frozen=True):
+    """How ``learned.safetensors`` came about."""
+
+    recipe: QatRecipe
+    learned_sha256: str
+
+
+class WeightsCard(Record, frozen=True):
+    """``weights.json``: how the weights beside it were made, as whoever made them says."""
+
+    command: str
+    machine: str
+    training: TrainReport
+    qat: QatReport | None = None  #: how ``learned.safetensors`` was
+
+
 class Submission(Record, frozen=True):
     """One entry of ``submissions/``: what it is and where its bytes are."""
 
@@ -713,6 +736,7 @@ class Evaluation(Record, frozen=True):
     authors: tuple[str, ...] = ()
     description: str = ""
     fingerprint: str = ""
+    training: WeightsCard | None = None  #: if it brought one, and that is of the very weights that it brought
     export: ExportReport | None = None
     calibrate: CalibrateReport | None = None
     quantise: QuantiseReport | None = None

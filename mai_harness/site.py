@@ -1,19 +1,23 @@
 """What is kept in ``leaderboard/`` as a static site in ``leaderboard/site/``."""
 
-from collections.abc import Callable
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from mai_harness import history
 from mai_harness.errors import ResultsUnreadable
 from mai_harness.latency_study import LatencyResults, latency_results_path, read_latency_results
 from mai_harness.records import Results
-from mai_harness.render import Pages, assets, render, render_studies
+from mai_harness.render import Beside, Pages, assets, render, render_studies
 from mai_harness.render.latency import render_latencies
-from mai_harness.storage import write_bytes
+from mai_harness.storage import file_name, write_bytes
 from mai_harness.study import StudyResults, read_study_results, study_path
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
+_OFFERED = ("model.tflite", "model_none.tflite", "model.onnx")
 
 
 def publish(results: Results | None, out: Path, tell: Tell) -> Path:
@@ -25,12 +29,30 @@ def publish(results: Results | None, out: Path, tell: Tell) -> Path:
     studies, latencies = kept_studies(out, tell), kept_latencies(out, tell)
     pages = assets() | render_studies(studies, board=results is not None, latencies=latencies is not None)
     if results is not None:
-        pages |= render(results, studies, latencies=latencies is not None)
+        pages |= render(results, studies, latencies=latencies is not None, beside=_beside(results, out, tell))
     if latencies is not None:
         pages |= render_latencies(latencies, studies, board=results is not None)
     site = (out / "site").resolve()
-    write(pages, site)
+    with _alone(out):
+        write(pages, site)
     return site
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Wait for another that writes the same site, such as ``serve``."""
+    with (out / ".site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _beside(results: Results, out: Path, tell: Tell) -> Beside:
+    models = {each.name: _models(out / "packages" / file_name(each.name)) for each in results.submissions if each.score}
+    return Beside(runs=history.kept(out, tell), models=models, pictures=out / "pictures")
+
+
+def _models(folder: Path) -> dict[str, Path]:
+    return {name: folder / name for name in _OFFERED if (folder / name).is_file()}
 
 
 def write(pages: Pages, site: Path) -> None:

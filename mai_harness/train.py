@@ -8,7 +8,7 @@ import msgspec
 
 from mai_harness.load import build_network
 from mai_harness.patches import Images, opened
-from mai_harness.records import Record, Submission, TrainingOutcome, TrainRecipe
+from mai_harness.records import Record, Submission, TrainRecipe, TrainReport
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -25,13 +25,6 @@ class TrainRequest(Record, frozen=True):
     start: str | None = None  #: weights to go on from
     start_sha256: str = ""
     devices: int | None = None  #: GPUs, or processes where there is none; by default all GPUs, or one process
-
-
-class TrainReport(TrainingOutcome, frozen=True):
-    """How ``weights.safetensors`` came about."""
-
-    recipe: TrainRecipe
-    weights_sha256: str
 
 
 def train(request: TrainRequest, folder: Path) -> TrainReport:

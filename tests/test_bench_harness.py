@@ -260,7 +260,7 @@ def test_the_command_tells_all_of_it(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["submission"], found["other"], found["dataset"], found["images"]) == ("one", "other", "photos", 1)
-    judged = ["upscale", "score", "yardstick", "examine", "appraise"]
+    judged = ["upscale", "score", "gallery", "yardstick", "examine", "appraise"]
     stages = ["prepare", "export", "calibrate", "quantise", "check", *judged, "benchmark"]
     assert list(found["stages_s"]) == stages
     for key in ("scoring_s", "bare_s", "one_after_the_other_s", "at_once_s", *("overhead", "metrics_ratio")):

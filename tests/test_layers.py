@@ -13,7 +13,7 @@ PACKAGE = Path(mai_harness.__file__).parent
 # From the top to the ground; a module imports only modules of layers below its own.
 LAYERS = (
     {"__main__"},
-    {"metanodes", "bench_harness"},
+    {"metanodes", "bench_harness", "serve"},
     {"pipeline", "doctor", "scaffold", "download", "site"},
     # the stages
     {
@@ -29,6 +29,7 @@ LAYERS = (
         "examine",
         "upscale",
         "score",
+        "gallery",
         "benchmark",
         "appraise",
         "yardstick",
@@ -40,7 +41,7 @@ LAYERS = (
         "diagnose",
         "render",
     },
-    {"fit", "load", "backends", "latency_study", "published_networks", "residual_forms", "study", "undo"},
+    {"fit", "load", "backends", "latency_study", "published_networks", "residual_forms", "study", "history", "undo"},
     {
         "optimiser",
         "patches",

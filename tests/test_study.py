@@ -13,10 +13,11 @@ import msgspec
 import numpy as np
 import pytest
 from PIL import Image
+from site_checks import Node, html, parsed, self_contained, well_made
 from test_cli import run
 from test_discover import MODEL, folder
 from test_pipeline import NETWORK, ONE_THREAD
-from test_render import INDEX, Node, checked, entry, latency, parsed, results, score
+from test_render import INDEX, checked, entry, latency, results, score
 
 from mai_harness.discover import discover, study_folders
 from mai_harness.errors import InvalidSubmission, ResultsUnreadable
@@ -189,7 +190,7 @@ STUDY = study(
 
 
 def page_of(results: StudyResults, *, board: bool = True) -> Node:
-    (page,) = render_studies([results], board=board).values()
+    (page,) = html(render_studies([results], board=board)).values()
     return parsed(page)
 
 
@@ -244,16 +245,12 @@ def test_it_is_told_how_it_was_made():
 
 @pytest.mark.parametrize("board", [True, False])
 def test_the_page_is_well_made(board):
-    page = page_of(STUDY, board=board)
-    ids = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
-    assert len(set(ids)) == len(ids)
-    for node in page.walk():
-        assert set(node.attributes.get("aria-labelledby", "").split()) <= set(ids)
-        assert node.tag not in {"img", "iframe", "object", "embed", "b"} or node.text == "Bold"
-        link = node.attributes.get("href", "data:,")
-        assert link in {"data:,", "../index.html"} or link.removeprefix("#") in ids
+    pages = well_made(render_studies([STUDY], board=board), beside=render(results()) if board else None)
+    self_contained(pages)
+    (page,) = pages.values()
     assert board == any(a.attributes["href"] == "../index.html" for a in page.all("a"))
     assert page.text.count("Short training.") == 1
+    assert not page.all("b") or {b.text for b in page.all("b")} == {"Bold"}
 
 
 def test_the_front_page_leads_to_the_studies():

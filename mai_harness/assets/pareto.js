@@ -58,6 +58,8 @@
           Plot.tip(int8, Plot.pointer({ x: "ms", y: "db", title: words, fill: "var(--paper)", stroke: "var(--soft)" })),
         ],
       });
+      // Names of groups that have no role say nothing to a screen reader.
+      for (const group of chart.querySelectorAll("g[aria-label]")) group.removeAttribute("aria-label");
       place.replaceChildren(int8.length ? chart : "");
     };
 

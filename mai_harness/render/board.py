@@ -23,6 +23,12 @@ class Row:
         severities = {finding.severity for finding in self.evaluation.findings}
         return next((s for s in diagnosis.GRAVE if s in severities), None)
 
+    @property
+    def reasons(self) -> str:
+        """The rules that failed, and what was found; empty if none did."""
+        check = self.evaluation.check
+        return "; ".join(f"{r.title}: {r.found}" for r in check.rules if r.status == "fail") if check else ""
+
 
 @dataclass(frozen=True)
 class Board:

@@ -1,6 +1,6 @@
 """What the pages show of diagnoses: layers, trials, exhibits and failure modes. Positions; templates have the words."""
 
-import base64
+import hashlib
 import math
 import re
 import struct
@@ -225,7 +225,8 @@ class Picture(NamedTuple):
     key: str
     label: str
     what: str
-    uri: str
+    file: str  #: its name in ``pictures/``
+    data: bytes
     size: tuple[int, int] | None  #: width and height in pixels, if its bytes tell
 
 
@@ -246,8 +247,8 @@ def pictures(exhibit: Exhibit) -> list[Picture]:
         if data := exhibit.pictures.get(key):
             label, what = _PICTURES.get(key, (key, ""))
             what = exhibit.mended if key == "mended" and exhibit.mended else what
-            uri = f"data:image/webp;base64,{base64.b64encode(data).decode()}"
-            made.append(Picture(key, label, what, uri, _webp_size(data)))
+            file = f"{hashlib.sha256(data).hexdigest()[:20]}.webp"
+            made.append(Picture(key, label, what, file, data, _webp_size(data)))
     return made
 
 

@@ -1,11 +1,19 @@
 """The page of one entry."""
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import msgspec
 
 from mai_harness.metrics import FIGURES, Figure
 from mai_harness.records import Evaluation, Reading
 from mai_harness.render import diagnosis
 from mai_harness.render.board import Row
+from mai_harness.render.gallery import shown
+from mai_harness.render.network import network
+from mai_harness.render.page import Pages, page
+from mai_harness.render.strip import strip
 
 _READINGS: dict[Reading, str] = {
     "raw": "INT8 raw",
@@ -13,15 +21,62 @@ _READINGS: dict[Reading, str] = {
     "mended": "INT8 with a clip",
     "fp32": "FP32",
 }
+_WHAT = {
+    "model.tflite": "INT8, for 360 × 640, as the challenge times it",
+    "model_none.tflite": "INT8, for any size, as the challenge scores it",
+    "model.onnx": "float, as it was exported",
+}
 
 
-def entry(row: Row) -> dict[str, Any]:
-    """What its template is given."""
+class File(NamedTuple):
+    """To be downloaded; ``path`` is relative to the site, ``size`` in bytes."""
+
+    name: str
+    path: str
+    size: int
+    what: str
+
+
+def entry(row: Row, files: Mapping[str, Path], shared: Mapping[str, Any]) -> Pages:
+    """The page, the files that it offers, and the pictures of its diagnosis.
+
+    Args:
+        files: of the model, by the names that they are offered under.
+        shared: what the templates of all pages are given.
+    """
+    evaluation = row.evaluation
+    result = msgspec.json.encode(_without_pictures(evaluation))
+    offered = {f"files/{row.slug}/{name}": path for name, path in files.items()}
+    listed = [File(Path(to).name, to, path.stat().st_size, _WHAT[Path(to).name]) for to, path in offered.items()]
+    listed.append(File("result.json", f"files/{row.slug}/result.json", len(result), "all that was measured"))
+    return {
+        **{PurePosixPath(to): path for to, path in offered.items()},
+        PurePosixPath(listed[-1].path): result,
+        **_exhibited(evaluation),
+        **page("entry.html", f"entries/{row.slug}.html", files=listed, **_context(row), **shared),
+    }
+
+
+def _context(row: Row) -> dict[str, Any]:
     evaluation = row.evaluation
     return {
         "row": row, "evaluation": evaluation, "figures": _figures(evaluation), "readings": _READINGS,
+        "pictures": shown(evaluation.gallery), "net": network(evaluation), "strip_plot": strip(evaluation.score),
         **_examined(evaluation),
     }  # fmt: skip
+
+
+def _without_pictures(evaluation: Evaluation) -> Evaluation:
+    if evaluation.appraise is None or evaluation.appraise.exhibit is None:
+        return evaluation
+    exhibit = msgspec.structs.replace(evaluation.appraise.exhibit, pictures={})
+    return msgspec.structs.replace(evaluation, appraise=msgspec.structs.replace(evaluation.appraise, exhibit=exhibit))
+
+
+def _exhibited(evaluation: Evaluation) -> Pages:
+    exhibit = evaluation.appraise.exhibit if evaluation.appraise else None
+    pictures = diagnosis.pictures(exhibit) if exhibit else []
+    return {PurePosixPath("pictures", picture.file): picture.data for picture in pictures}
 
 
 def _figures(evaluation: Evaluation) -> list[Figure]:

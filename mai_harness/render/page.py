@@ -90,13 +90,19 @@ class Link(NamedTuple):
     title: str
 
 
+_BOARD = (
+    Link("index.html", "Ranking"), Link("compare.html", "Compare"), Link("failure-modes.html", "Failure modes"),
+    Link("history.html", "History"),
+)  # fmt: skip
+
+
 def navigation(*, board: bool, studies: Sequence[tuple[str, StudyResults]] = (), latencies: bool = False) -> list[Link]:
     """The pages that there are.
 
     Args:
         studies: each with its file name.
     """
-    links = [Link("index.html", "Ranking"), Link("failure-modes.html", "Failure modes")] if board else []
+    links = list(_BOARD) if board else []
     links += [Link(f"studies/{slug}.html", study.title) for slug, study in studies]
     return [*links, Link("metanodes.html", "Latency of operators")] if latencies else links
 

@@ -242,7 +242,7 @@ def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
     Stages that an earlier run finished are not repeated. A submission that fails is a row with its reason.
     """
     from mai_harness import history, pipeline
-    from mai_harness.site import publish
+    from mai_harness.site import publish, sweep
     from mai_harness.storage import write_results
 
     settings = _settings(**given)
@@ -253,6 +253,7 @@ def evaluate(names: tuple[str, ...], as_json: bool, **given: Any) -> None:
         results = pipeline.merged(results, earlier, settings)
     write_results(results, path)
     history.remember(history.run_of(results), settings.out)
+    sweep(results, settings.out)
     page = publish(results, settings.out, _tell) / "index.html"
     _answer(as_json, results, f"{_board(results)}\nResults: {path}\nLeaderboard: {page}")
 

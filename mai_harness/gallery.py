@@ -22,9 +22,9 @@ from mai_harness.metrics import psnr
 from mai_harness.records import SCALE, GalleryReport, LrImage, Reading, Record, UpscaleReport, Window
 from mai_harness.resize import Image
 
-PIXELS = 100_000  # HR pixels that the parts of all images have together, about
+PIXELS = 60_000  # HR pixels that the parts of all images have together, about
 SIDES = (96, 300)  # HR pixels to a side of such a part, least and most
-PATCH, WORST = 72, 3  # HR pixels to a side of the worst places, and how many there are of a kind
+PATCH, WORST = 48, 3  # HR pixels to a side of the worst places, and how many there are of a kind
 _READINGS: tuple[Reading, ...] = ("raw", "fp32", "dequantised", "mended")
 
 Found = Literal["image", "gap", "error"]

@@ -67,6 +67,15 @@ def write(pages: Pages, site: Path) -> None:
         stale.unlink()
 
 
+def sweep(results: Results, out: Path) -> None:
+    """Remove pictures that these results do not show."""
+    galleries = [each.gallery for each in results.submissions if each.gallery]
+    shown = {name for gallery in galleries for window in gallery.windows for name in window.pictures.values()}
+    for path in (out / "pictures").glob("*.webp"):
+        if path.name not in shown:
+            path.unlink(missing_ok=True)
+
+
 def kept_studies(out: Path, tell: Tell) -> list[StudyResults]:
     """The results of all studies that were run."""
     paths = sorted(study_path(out, "x").parent.glob("*.json"))

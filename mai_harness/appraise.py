@@ -25,6 +25,7 @@ from mai_harness.records import (
     ExamineReport,
     Exhibit,
     HeldOut,
+    Place,
     Plateau,
     Record,
     Sample,
@@ -70,7 +71,7 @@ Array = npt.NDArray[Any]
 class AppraiseRequest(Record, frozen=True):
     """What to appraise, on which data set, and what is known of the whole images."""
 
-    examined: str  #: the folder of the examine stage
+    examined: Place  #: the folder of the examine stage
     dataset: Dataset
     yardstick: YardstickReport | None
     shave: int = 0  #: border pixels that do not count in PSNR

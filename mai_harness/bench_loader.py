@@ -10,7 +10,7 @@ import msgspec
 
 from mai_harness.load import build_network
 from mai_harness.patches import Images, opened
-from mai_harness.records import Record, Submission, TrainRecipe
+from mai_harness.records import Place, Record, Submission, TrainRecipe
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -24,7 +24,7 @@ class LoaderRequest(Record, frozen=True):
 
     submission: Submission
     recipe: TrainRecipe
-    images: str  #: the folder of the decode stage
+    images: Place  #: the folder of the decode stage
     steps: int
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mai_harness.backends import Choice, find
-from mai_harness.records import BackendReport, Gain, Model, Record
+from mai_harness.records import BackendReport, Gain, Model, Place, Record
 from mai_harness.timing import TimingPlan
 
 
@@ -11,7 +11,7 @@ class BenchmarkRequest(Record, frozen=True):
     """What to time, where, and how often."""
 
     model: Model
-    without: dict[str, str]  #: rewrite of the graph -> the INT8 model without it
+    without: dict[str, Place]  #: rewrite of the graph -> the INT8 model without it
     choice: Choice
     plan: TimingPlan
     device: str  #: what the backend runs on; a result of another device is not reused

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mai_harness.errors import ModelContractError, gist
 from mai_harness.interpreter import Pixels, TFLiteModel
-from mai_harness.records import LR_FRAME, SCALE, CalibrateReport, CalibrationFrame, Parity, Record
+from mai_harness.records import LR_FRAME, SCALE, CalibrateReport, CalibrationFrame, Parity, Place, Record
 from mai_harness.tflite_graph import PIXEL_RANGE, with_ranges
 
 FLOAT_FILE, CALIBRATED_FILE = "float32.tflite", "calibrated.tflite"
@@ -35,7 +35,7 @@ class CalibrateRequest(Record, frozen=True):
     """A float network and the frames that set its INT8 ranges."""
 
     kind: NetworkKind
-    path: str
+    path: Place
     frames: tuple[CalibrationFrame, ...]
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mai_harness.datasets import probe_frame
 from mai_harness.errors import ModelContractError
 from mai_harness.interpreter import TFLiteModel, as_raw_pixels
-from mai_harness.records import LR_FRAME, SCALE, CheckReport, Model, ModelFacts, Record, RuleResult, Status
+from mai_harness.records import LR_FRAME, SCALE, CheckReport, Model, ModelFacts, Place, Record, RuleResult, Status
 from mai_harness.resize import Image
 from mai_harness.tflite_graph import Graph, Tensor, facts, read_graph, tensor_facts
 from mai_harness.tflite_graph.grid import IDENTITY_TOLERANCE
@@ -32,6 +32,7 @@ class CheckRequest(Record, frozen=True):
     """Files to check; ``dynamic_reason`` says why there is no ``model_none.tflite``, if that is known."""
 
     model: Model
+    photograph: Place  #: of the probe
     dynamic_reason: str = ""
 
 

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from mai_harness.backends import Choice, find
-from mai_harness.records import LatencyReport, Ratio, Record
+from mai_harness.records import LatencyReport, Place, Ratio, Record
 from mai_harness.timing import TimingPlan, compared
 
 
 class CompareRequest(Record, frozen=True):
     """Two files, and where and how often to time them; both are of one shape if the ratio is to mean anything."""
 
-    paths: tuple[str, str]
+    paths: tuple[Place, Place]
     choice: Choice
     plan: TimingPlan
     device: str

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from mai_harness.errors import DataNotFound
-from mai_harness.records import LR_FRAME, SCALE, Record
+from mai_harness.records import LR_FRAME, SCALE, Place, Record
 from mai_harness.resize import Image, downscale
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -36,8 +36,8 @@ class ImagePair(Record, frozen=True):
     """One HR image and, where there is one, its published LR image."""
 
     name: str
-    hr: str
-    lr: str | None = None
+    hr: Place
+    lr: Place | None = None
 
 
 class Dataset(Record, frozen=True):
@@ -54,7 +54,7 @@ class Yardstick(Record, frozen=True):
     name: str
     reference_db: float | None
     bicubic_db: float | None
-    hr: str = ""  #: of a photograph that is held out: its HR pixels, an .npy file
+    hr: Place = ""  #: of a photograph that is held out: its HR pixels, an .npy file
 
 
 class YardstickReport(Record, frozen=True):
@@ -189,10 +189,14 @@ def held_out_pairs(scored: Dataset) -> Iterator[tuple[str, Image, Image]]:
         yield name, downscale(hr, SCALE), hr
 
 
+def probe_file() -> Path:
+    """The photograph of :func:`probe_frame`; it is never scored."""
+    return _calibration_files()[CALIBRATION[0][0]]
+
+
 def probe_frame() -> Image:
     """The LR frame on which two forms of a network are compared: (360, 640, 3) uint8."""
-    name, factor = CALIBRATION[0]
-    return _frame(read_rgb(_calibration_files()[name]), factor)
+    return _frame(read_rgb(probe_file()), CALIBRATION[0][1])
 
 
 def fill_frame(image: Image) -> Image:

@@ -14,7 +14,7 @@ from mai_harness.datasets import read_hr, read_shape
 from mai_harness.errors import DataNotFound
 from mai_harness.isolate import FILE_LIMIT_BYTES, die_with_parent
 from mai_harness.patches import CHANNELS, HR_FILE, LR_FILE, Decoded, Picture
-from mai_harness.records import SCALE, Record
+from mai_harness.records import SCALE, Place, Record
 from mai_harness.resize import Image, downscale
 
 TELL_EVERY_S = 10.0
@@ -23,7 +23,7 @@ TELL_EVERY_S = 10.0
 class ImageFile(Record, frozen=True):
     """One image file as it was found; another size or time makes it another file."""
 
-    path: str
+    path: Place
     size: int  #: in bytes
     mtime_ns: int
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from mai_harness.backends import Backend, Choice, find
 from mai_harness.errors import HarnessError
 from mai_harness.latency_study import Decomposition
-from mai_harness.records import Layer, Model, Record
+from mai_harness.records import Layer, Model, Place, Record
 from mai_harness.tflite_graph import Alone, split
 from mai_harness.timing import TimingPlan
 
@@ -14,7 +14,7 @@ from mai_harness.timing import TimingPlan
 class DecomposeRequest(Record, frozen=True):
     """An INT8 TFLite file, and where and how often to time it."""
 
-    path: str
+    path: Place
     choice: Choice
     plan: TimingPlan
     device: str

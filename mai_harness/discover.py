@@ -125,6 +125,7 @@ def _from_manifest(path: Path) -> Submission | None:
         title=manifest.name or path.name,
         kind=kind,
         path=str(model),
+        root=str(path),
         fingerprint=_fingerprint(path),
         authors=(manifest.authors,) if isinstance(manifest.authors, str) else manifest.authors,
         description=manifest.description,
@@ -178,7 +179,7 @@ def _from_package(path: Path) -> Submission | None:
     if not model.is_file():
         return None
     return Submission(
-        name=path.name, title=path.name, kind="tflite", path=str(model), fingerprint=_fingerprint(path),
+        name=path.name, title=path.name, kind="tflite", path=str(model), root=str(path), fingerprint=_fingerprint(path),
         dynamic_path=str(dynamic) if dynamic.is_file() else None,
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ import onnx
 
 from mai_harness.errors import ModelContractError
 from mai_harness.load import build_network
-from mai_harness.records import LR_FRAME, SCALE, CalibrationFrame, ExportReport, Kind, Parity, Record, Submission
+from mai_harness.records import LR_FRAME, SCALE, CalibrationFrame, ExportReport, Kind, Parity, Place, Record, Submission
 from mai_harness.rewrites import rewrite
 
 OPSET = 17
@@ -31,7 +31,7 @@ class ExportRequest(Record, frozen=True):
     """A float submission, its weights, and the frame on which to compare its forms."""
 
     submission: Submission
-    weights: str | None
+    weights: Place | None
     probe: CalibrationFrame
     without: tuple[str, ...] = ()  #: rewrites to leave out
 

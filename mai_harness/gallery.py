@@ -19,7 +19,7 @@ from mai_harness.datasets import Dataset, ImagePair, enlarge, read_hr
 from mai_harness.errors import StageFailed
 from mai_harness.isolate import stored_reply, unpack
 from mai_harness.metrics import psnr
-from mai_harness.records import SCALE, GalleryReport, LrImage, Reading, Record, UpscaleReport, Window
+from mai_harness.records import SCALE, GalleryReport, LrImage, Place, Reading, Record, UpscaleReport, Window
 from mai_harness.resize import Image
 
 PIXELS = 60_000  # HR pixels that the parts of all images have together, about
@@ -33,7 +33,7 @@ Found = Literal["image", "gap", "error"]
 class GalleryRequest(Record, frozen=True):
     """Upscaled images, and the HR and LR images that they are shown beside."""
 
-    upscaled: str  #: the folder of the upscale stage
+    upscaled: Place  #: the folder of the upscale stage
     dataset: Dataset
     images: tuple[LrImage, ...]
     processes: int | None = None  #: at once, an image each; as many as there are cores by default

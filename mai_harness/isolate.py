@@ -1,31 +1,56 @@
-"""Run one stage in a child process with limits on time, memory and disk; its failure is data, never ours."""
+"""Run one stage in a child process behind walls and with limits; its failure is data, never ours."""
 
 import ctypes
 import importlib
+import math
 import os
 import resource
+import shutil
 import signal
+import stat
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import IO, Any, TypeVar, get_type_hints
 
 import msgspec
+import psutil
 
 from mai_harness.errors import HarnessError, ModelContractError, StageFailed
-from mai_harness.records import Record
+from mai_harness.records import Record, places
+from mai_harness.sandbox import Level, Walls, command, confine, environment, leave_network, level
 
 _PHYSICAL_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-MEMORY_LIMIT_BYTES = min(12 << 30, _PHYSICAL_BYTES * 3 // 4)
-FILE_LIMIT_BYTES = 8 << 30
+MEMORY_LIMIT_BYTES = min(12 << 30, _PHYSICAL_BYTES * 3 // 4)  # of one process, and of all together
+FILE_LIMIT_BYTES = 2 << 30
+DISK_LIMIT_BYTES = 16 << 30  # of all that a stage leaves; DIV2K upscaled in four ways is 3.3 GB
+PROCESS_LIMIT = 256
+LOG_LIMIT_BYTES = 1 << 20  # what is kept of it
+REPLY_LIMIT_BYTES = 64 << 20
+LINE_LIMIT = 100_000  # lines that are relayed
+_WATCH_S = 0.25
 LOG = "log.txt"
+SCRATCH = "scratch"  # folder for what a child forgets
 REPLY = "reply.json"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 R = TypeVar("R", bound=Record)
+_MEMORY = f"needs more than {MEMORY_LIMIT_BYTES >> 30} GiB of memory"
 _running: "set[subprocess.Popen[bytes]]" = set()
+
+
+class Access(Record, frozen=True):
+    """What a child sees beside what its request names."""
+
+    gpu: bool = False  #: the machine's GPUs
+    photographs: bool = False  #: those that come with scikit-image, some of which are scored
+    #: ``False`` for what needs a device beside this machine: it has files and network as we have
+    confined: bool = True
+    level: Level | None = None  #: a weaker one than the strongest that works here
 
 
 class Reply(Record, frozen=True):
@@ -46,24 +71,54 @@ def run_isolated(
     report: type[R],
     timeout_s: float | None,
     on_line: Callable[[str], None] | None = None,
-    gpu: bool = False,
+    access: Access = Access(),  # noqa: B008  # frozen
 ) -> R:
     """Call ``stage`` ("module:function") with ``request`` and ``folder`` in a child; files land in ``folder``.
 
+    The child reads what fields of the type :data:`mai_harness.records.Place` in the request name, and nothing else.
+
     Args:
         on_line: called with each line that the child writes; without it they go to ``log.txt``.
-        gpu: whether the child sees the machine's GPUs.
+        access: what more it sees.
 
     Raises:
-        StageFailed: the stage raised, crashed, ran out of memory or outlived ``timeout_s``.
+        StageFailed: the stage raised, crashed, ran out of memory, disk or processes, or outlived ``timeout_s``.
     """
+    folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / SCRATCH).mkdir(exist_ok=True)
     (folder / "request.json").write_bytes(msgspec.json.encode(request))
-    code = _run_child(stage, folder, timeout_s, on_line, gpu)
+    walls = _walls(request, folder, access) if access.confined else None
+    try:
+        code = _run_child(stage, walls, folder, timeout_s, on_line, access.gpu)
+    finally:
+        _tidy(folder)
     reply = stored_reply(folder)
     if reply is None:
         raise StageFailed(_obituary(code, folder), "crash")
     return unpack(reply, report)
+
+
+def _walls(request: Record, folder: Path, access: Access) -> Walls:
+    return Walls(
+        level=access.level or level(), reads=places(request), writes=folder, gpu=access.gpu,
+        photographs=access.photographs,
+    )  # fmt: skip
+
+
+def _tidy(folder: Path) -> None:
+    """Leave plain files and folders alone: we read them, and a link or a pipe would lead us elsewhere."""
+    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                path.unlink()
+    log = folder / LOG
+    if log.is_file() and log.stat().st_size > LOG_LIMIT_BYTES:
+        with log.open("r+b") as file:
+            file.truncate(LOG_LIMIT_BYTES)
 
 
 def unpack(reply: Reply, report: type[R]) -> R:
@@ -84,37 +139,96 @@ def unpack(reply: Reply, report: type[R]) -> R:
 def stored_reply(folder: Path) -> Reply | None:
     """What a finished stage left in ``folder``; ``None`` if it did not finish."""
     try:
+        if (folder / REPLY).stat().st_size > REPLY_LIMIT_BYTES:
+            return None
         return msgspec.json.decode((folder / REPLY).read_bytes(), type=Reply)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, msgspec.DecodeError, RecursionError):
         return None
 
 
 def _run_child(
-    stage: str, folder: Path, timeout_s: float | None, on_line: Callable[[str], None] | None, gpu: bool
+    stage: str,
+    walls: Walls | None,
+    folder: Path,
+    timeout_s: float | None,
+    on_line: Callable[[str], None] | None,
+    gpu: bool,
 ) -> int:
-    command = [sys.executable, "-m", "mai_harness.isolate", stage, str(folder.resolve())]
+    inner = [sys.executable, "-m", "mai_harness.isolate", stage, str(folder)]
+    if walls is not None:
+        cpu_s = None if timeout_s is None else math.ceil(timeout_s * (os.cpu_count() or 1)) + 1
+        reads = tuple(map(str, walls.reads))
+        inside = Inside(level=walls.level, reads=reads, photographs=walls.photographs, cpu_s=cpu_s)
+        inner.append(msgspec.json.encode(inside).decode())
     with (folder / LOG).open("wb") as log:
         child = subprocess.Popen(
-            command,
+            inner if walls is None else command(inner, walls),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if on_line else log,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=_environment(gpu),
+            env=_environment(folder, gpu, confined=walls is not None),
             start_new_session=True,
         )
         _running.add(child)
         try:
             if on_line and child.stdout:
-                _relay(child.stdout, on_line)
-            return child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            reason = f"still running after {timeout_s:g} s; raise --stage-timeout"
-            _write_reply(Reply(error=reason, kind="timeout", timeout_s=timeout_s), folder)
-            raise StageFailed(reason, "timeout") from None
+                Thread(target=_relay, args=(child.stdout, on_line), daemon=True).start()
+            return _wait(child, folder, timeout_s)
+        except StageFailed as error:
+            _kill_group(child)
+            _write_reply(Reply(error=str(error), kind=error.kind, timeout_s=timeout_s), folder)
+            raise
         finally:
             _kill_group(child)
             _running.discard(child)
+
+
+def _wait(child: "subprocess.Popen[bytes]", folder: Path, timeout_s: float | None) -> int:
+    """Its exit code.
+
+    Raises:
+        StageFailed: it had to be stopped.
+    """
+    started = time.monotonic()
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return child.wait(_WATCH_S)
+        if timeout_s is not None and time.monotonic() - started > timeout_s:
+            raise StageFailed(f"still running after {timeout_s:g} s; raise --stage-timeout", "timeout")
+        _measure(child.pid, folder)
+
+
+def _measure(pid: int, folder: Path) -> None:
+    """Hold a child and its children against the limits that the kernel does not know of all together.
+
+    Raises:
+        StageFailed: they exceed one.
+    """
+    with suppress(psutil.Error):
+        family = psutil.Process(pid).children(recursive=True)
+        if len(family) > PROCESS_LIMIT:
+            raise StageFailed(f"started more than {PROCESS_LIMIT} processes", "processes")
+        if sum(_resident(each) for each in family) > MEMORY_LIMIT_BYTES:
+            raise StageFailed(_MEMORY, "memory")
+    if _bytes_in(folder) > DISK_LIMIT_BYTES:
+        raise StageFailed(f"wrote more than {DISK_LIMIT_BYTES >> 30} GiB", "disk")
+
+
+def _resident(process: psutil.Process) -> int:
+    with suppress(psutil.Error):
+        memory = process.memory_info()
+        return int(memory.rss - memory.shared)
+    return 0
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):
+                total += Path(parent, name).lstat().st_blocks * 512
+    return total
 
 
 def kill_children() -> None:
@@ -123,23 +237,28 @@ def kill_children() -> None:
         _kill_group(child)
 
 
-def _environment(gpu: bool) -> dict[str, str]:
+def _environment(folder: Path, gpu: bool, *, confined: bool) -> dict[str, str]:
     package = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
     hidden = {} if gpu else {"CUDA_VISIBLE_DEVICES": "-1"}
     # onnx2tf makes networks of Keras 2, which TensorFlow hands out only if asked before its import.
     keras = {"TF_USE_LEGACY_KERAS": "1", "KERAS_BACKEND": "tensorflow"}
-    return {**os.environ, **quiet, **hidden, **keras, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    own = {**quiet, **hidden, **keras, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    scratch = str(folder / SCRATCH)
+    return environment({**own, "HOME": scratch, "TMPDIR": scratch}) if confined else {**os.environ, **own}
 
 
 def _relay(lines: IO[bytes], on_line: Callable[[str], None]) -> None:
-    for line in lines:
-        on_line(line.decode("utf-8", "replace").rstrip())
+    """Tell what it says, until it says too much: then it may go on, unheard."""
+    for count, line in enumerate(iter(lambda: lines.readline(1000), b"")):
+        if count < LINE_LIMIT:
+            on_line(line.decode("utf-8", "replace").rstrip())
 
 
 def _obituary(code: int, folder: Path) -> str:
-    name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    number = -code if code < 0 else code - 128  # as a shell tells it, and bubblewrap
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"exit code {code}"
     return f"the process died ({name}) without a result; see {folder / LOG}"
 
 
@@ -161,7 +280,7 @@ def _answer(stage: str, folder: Path) -> Reply:
     except HarnessError as error:
         return Reply(error=str(error))
     except MemoryError:
-        return Reply(error=f"needs more than {MEMORY_LIMIT_BYTES >> 30} GiB of memory", kind="memory")
+        return Reply(error=_MEMORY, kind="memory")
     except (Exception, SystemExit) as error:  # the submission's own code may raise anything
         traceback.print_exc()
         return Reply(error=f"{type(error).__name__}: {_first_line(error)}")
@@ -187,9 +306,31 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+class Inside(Record, frozen=True):
+    """What a child has to know of its walls."""
+
+    level: Level
+    reads: tuple[str, ...]
+    photographs: bool
+    cpu_s: int | None
+
+
+def _shut_in(folder: Path, inside: Inside) -> None:
+    """What is left to do within: nothing but limits behind bubblewrap's walls."""
+    if inside.level != "bubblewrap" and leave_network():
+        die_with_parent()
+    if inside.level == "landlock":
+        reads = tuple(map(Path, inside.reads))
+        confine(Walls(level=inside.level, reads=reads, writes=folder, photographs=inside.photographs))
+    if inside.cpu_s is not None:
+        resource.setrlimit(resource.RLIMIT_CPU, (inside.cpu_s, inside.cpu_s))
+
+
 def _main() -> None:
     stage, folder = sys.argv[1], Path(sys.argv[2])
     die_with_parent()
+    if len(sys.argv) > 3:
+        _shut_in(folder, msgspec.json.decode(sys.argv[3], type=Inside))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT_BYTES, FILE_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

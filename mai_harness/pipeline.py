@@ -29,7 +29,7 @@ from mai_harness.calibrate import CALIBRATED_FILE, FLOAT_FILE, CalibrateRequest,
 from mai_harness.challenge import with_scores
 from mai_harness.check import CheckRequest
 from mai_harness.compare import CompareReport, CompareRequest
-from mai_harness.datasets import Dataset, training_images
+from mai_harness.datasets import Dataset, probe_file, training_images
 from mai_harness.decode import DecodeRequest, ImageFile
 from mai_harness.diagnose import diagnose
 from mai_harness.discover import LEARNED_FILE, discover, named
@@ -37,7 +37,7 @@ from mai_harness.errors import DataNotFound, HarnessError, InvalidSubmission, St
 from mai_harness.examine import Chosen, ExamineRequest
 from mai_harness.export import ONNX_FILE, ExportRequest
 from mai_harness.gallery import GalleryRequest
-from mai_harness.isolate import kill_children, run_isolated, stored_reply, unpack
+from mai_harness.isolate import Access, kill_children, run_isolated, stored_reply, unpack
 from mai_harness.machine import describe, versions
 from mai_harness.metrics import FIGURES, Library
 from mai_harness.patches import Decoded
@@ -152,6 +152,8 @@ class Workshop:
         patient: bool = False,
         gpu: bool = False,
         sent: Record | None = None,
+        photographs: bool = False,
+        confined: bool = True,
     ) -> R:
         """The stage's report; its files are in :meth:`folder`.
 
@@ -161,6 +163,9 @@ class Workshop:
             patient: no time limit, and the child's lines are told.
             gpu: the child sees the machine's GPUs.
             sent: what the child is given, if it is told more than its report depends on.
+            photographs: the child sees those that come along, the scored ones too; for stages that run no model of a
+                submission's.
+            confined: as in :func:`mai_harness.isolate.run_isolated`.
 
         Raises:
             StageFailed: as in :func:`mai_harness.isolate.run_isolated`.
@@ -174,7 +179,8 @@ class Workshop:
             self.tell(f"{owner.folder}: {stage}")
             call = f"mai_harness.{stage}:{stage}"
             limit, on_line = (None, self.tell) if patient else (self.settings.timeout_s, None)
-            return run_isolated(call, sent or request, folder, report, limit, on_line, gpu)
+            access = Access(gpu=gpu, photographs=photographs, confined=confined)
+            return run_isolated(call, sent or request, folder, report, limit, on_line, access)
 
     def finished(self, owner: Owner, stage: str, request: Record, report: type[R]) -> R | None:
         """What an earlier run left, ``None`` if nothing; a stage that ran out of time may have more of it now.
@@ -250,7 +256,7 @@ def prepare(workshop: Workshop, dataset: Dataset) -> Prepared:
     Raises:
         StageFailed: an image cannot be used.
     """
-    return workshop.run(Owner("data", dataset.fingerprint), "prepare", dataset, Prepared)
+    return workshop.run(Owner("data", dataset.fingerprint), "prepare", dataset, Prepared, photographs=True)
 
 
 def train(workshop: Workshop, submission: Submission, devices: int | None = None) -> tuple[TrainReport, Path]:
@@ -475,7 +481,7 @@ def check(workshop: Workshop, submission: Submission, converted: Converted) -> C
         StageFailed: a file is damaged.
     """
     reason = converted.quantise.dynamic_reason if converted.quantise else ""
-    request = CheckRequest(model=converted.files, dynamic_reason=reason)
+    request = CheckRequest(model=converted.files, photograph=str(probe_file()), dynamic_reason=reason)
     return workshop.run(owner_of(submission), "check", request, CheckReport)
 
 
@@ -609,7 +615,7 @@ def _yardstick(workshop: Workshop, dataset: Dataset, prepared: Prepared) -> Yard
         dataset=dataset, images=prepared.images, held_out=prepared.held_out, shave=workshop.settings.shave
     )
     with _YARDSTICK:  # submissions share it
-        return workshop.run(Owner("data", dataset.fingerprint), "yardstick", request, YardstickReport)
+        return workshop.run(Owner("data", dataset.fingerprint), "yardstick", request, YardstickReport, photographs=True)
 
 
 def benchmark(
@@ -630,7 +636,7 @@ def benchmark(
     )
     owner = _on_backend(submission, choice)
     for _ in range(TRIES):
-        report = workshop.run(owner, "benchmark", request, BenchmarkReport)
+        report = workshop.run(owner, "benchmark", request, BenchmarkReport, confined=find(choice.name).LOCAL)
         if not is_noisy(report.measured.reports[0]):
             break
         workshop.discard(owner, "benchmark")  # so that the next try, or the next run, times again
@@ -652,7 +658,7 @@ def compare(workshop: Workshop, paths: tuple[str, str], choice: Choice, prepared
     plan, owner = plan_for(workshop, prepared), Owner("compare", "")
     workshop.discard(owner, "compare")
     request = CompareRequest(paths=paths, choice=choice, plan=plan, device=find(choice.name).device(choice))
-    return workshop.run(owner, "compare", request, CompareReport)
+    return workshop.run(owner, "compare", request, CompareReport, confined=find(choice.name).LOCAL)
 
 
 def _on_backend(submission: Submission, choice: Choice) -> Owner:

@@ -8,7 +8,7 @@ import msgspec
 
 from mai_harness.discover import LEARNED_FILE
 from mai_harness.patches import Images, opened
-from mai_harness.records import QatRecipe, QatReport, Record
+from mai_harness.records import Place, QatRecipe, QatReport, Record
 from mai_harness.tflite_rewrites import rewrite
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class QatRequest(Record, frozen=True):
     """A calibrated graph, and the decoded images to learn from."""
 
-    calibrated: str
+    calibrated: Place
     recipe: QatRecipe
-    images: str  #: the folder of the decode stage
+    images: Place  #: the folder of the decode stage
     devices: int | None = None  #: as in training
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from mai_harness.errors import InvalidSubmission, ModelContractError, gist
 from mai_harness.interpreter import TFLiteModel, as_dequantised_pixels, as_raw_pixels
 from mai_harness.metrics import psnr
-from mai_harness.records import CalibrationFrame, GraphRewrite, QuantiseReport, Record
+from mai_harness.records import CalibrationFrame, GraphRewrite, Place, QuantiseReport, Record
 from mai_harness.resize import Image
 from mai_harness.tflite_graph import PIXEL_RANGE, with_dynamic_frame, with_ranges
 from mai_harness.tflite_rewrites import rewrite
@@ -25,11 +25,11 @@ UNROUNDED_FILE = "unrounded.tflite"
 class QuantiseRequest(Record, frozen=True):
     """A calibrated graph and how to quantise it."""
 
-    calibrated: str
-    float32: str  #: its float twin
+    calibrated: Place
+    float32: Place  #: its float twin
     clipped: bool  #: the network keeps its output in [0, 255]
     probe: CalibrationFrame
-    learned: str | None = None  #: weights and ranges of quantisation-aware training, instead of the calibrated ones
+    learned: Place | None = None  #: weights and ranges of quantisation-aware training, instead of the calibrated ones
     without: tuple[str, ...] = ()  #: rewrites to leave out
 
 

@@ -2,7 +2,11 @@
 
 import math
 import statistics
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -22,6 +26,42 @@ Reading = Literal["raw", "dequantised", "mended", "fp32"]
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every record: immutable, keyword-only, unknown fields refused."""
+
+
+#: A file or folder that whoever gets the record reads. What a child process sees follows from these fields alone.
+Place = Annotated[str, msgspec.Meta(extra={"place": True})]
+
+
+def places(record: Record) -> tuple[Path, ...]:
+    """Every :data:`Place` in a record and in the records that it holds, once each, if there is anything."""
+    found = dict.fromkeys(_places(record, type(record)))
+    return tuple(path for path in map(Path, found) if path.is_absolute() and path.exists())
+
+
+def _places(value: Any, kind: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if getattr(kind, "__metadata__", None) and any(getattr(m, "extra", None) for m in kind.__metadata__):
+            yield value
+    elif isinstance(value, Record):
+        hints = _hints(type(value))
+        for field in value.__struct_fields__:
+            yield from _places(getattr(value, field), hints[field])
+    elif isinstance(value, tuple | dict):
+        inner = [each for each in get_args(kind) if each is not Ellipsis]
+        for each in value.values() if isinstance(value, dict) else value:
+            for one in inner:
+                yield from _places(each, one)
+
+
+@cache
+def _hints(kind: type[Record]) -> dict[str, Any]:
+    return {name: _plain(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
+
+
+def _plain(hint: Any) -> Any:
+    """Without ``None``, which a union may hold."""
+    several = [each for each in get_args(hint) if each is not type(None)]
+    return several[0] if get_origin(hint) in (Union, UnionType) and len(several) == 1 else hint
 
 
 Preset = Literal["desk", "paper"]
@@ -143,7 +183,7 @@ class Submission(Record, frozen=True):
     name: str  #: file or folder name without suffix; unique
     title: str
     kind: Kind
-    path: str  #: the model itself: model.py, a file, or a SavedModel folder
+    path: Place  #: the model itself: model.py, a file, or a SavedModel folder
     fingerprint: str  #: SHA-256 over every file of the submission
     authors: tuple[str, ...] = ()
     description: str = ""
@@ -151,7 +191,8 @@ class Submission(Record, frozen=True):
     arguments: dict[str, Any] = {}
     weights: str | None = None
     learned: str | None = None  #: weights and ranges of quantisation-aware training, of the graph as it ships
-    dynamic_path: str | None = None  #: challenge package only: model_none.tflite
+    dynamic_path: Place | None = None  #: challenge package only: model_none.tflite
+    root: Place = ""  #: the folder of all its files; empty if it is one file
     train: TrainRecipe | None = None
 
 
@@ -159,24 +200,24 @@ class CalibrationFrame(Record, frozen=True):
     """An LR frame that sets INT8 ranges: an .npy file, (360, 640, 3) uint8."""
 
     name: str
-    path: str
+    path: Place
 
 
 class LrImage(Record, frozen=True):
     """One LR image to upscale: an .npy file, (H, W, 3) uint8; its HR image stays with the scorer."""
 
     name: str
-    path: str
+    path: Place
 
 
 class Model(Record, frozen=True):
     """The TFLite files of one submission: paths of the INT8 model, static and dynamic, and of its float twin."""
 
-    static: str
-    dynamic: str | None = None  #: takes an LR image of any size
-    float32: str | None = None
-    mended: str | None = None  #: the INT8 model of a network without a clip, with one
-    unrounded: str | None = None  #: the INT8 model's graph before it was quantised: float weights
+    static: Place
+    dynamic: Place | None = None  #: takes an LR image of any size
+    float32: Place | None = None
+    mended: Place | None = None  #: the INT8 model of a network without a clip, with one
+    unrounded: Place | None = None  #: the INT8 model's graph before it was quantised: float weights
 
 
 class Rejection(Record, frozen=True):

@@ -12,14 +12,14 @@ from mai_harness.datasets import Dataset, ImagePair, read_hr
 from mai_harness.errors import ModelContractError, StageFailed
 from mai_harness.isolate import stored_reply, unpack
 from mai_harness.metrics import FIGURES, Library
-from mai_harness.records import ImageScore, Reading, Record, ScoreReport, UpscaleReport
+from mai_harness.records import ImageScore, Place, Reading, Record, ScoreReport, UpscaleReport
 from mai_harness.resize import Image
 
 
 class ScoreRequest(Record, frozen=True):
     """Upscaled images, their HR images, how many border pixels to leave out, and the library for metrics."""
 
-    upscaled: str  #: the folder of the upscale stage
+    upscaled: Place  #: the folder of the upscale stage
     dataset: Dataset
     shave: int = 0
     metrics: Library = "opencv"  #: that computes the metrics

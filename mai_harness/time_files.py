@@ -5,14 +5,14 @@ from pathlib import Path
 from mai_harness.backends import Choice, find
 from mai_harness.errors import HarnessError
 from mai_harness.latency_study import Outcome
-from mai_harness.records import LatencyReport, Record
+from mai_harness.records import LatencyReport, Place, Record
 from mai_harness.timing import TimingPlan, compared
 
 
 class TimeFilesRequest(Record, frozen=True):
     """Files by their ids, and where and how often to time them."""
 
-    files: dict[str, str]
+    files: dict[str, Place]
     against: dict[str, str]  #: id -> id of the file that its ratio is to; others have none
     choice: Choice
     plan: TimingPlan

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from mai_harness.records import LatencyReport, Ratio, Record
+from mai_harness.records import LatencyReport, Place, Ratio, Record
 
 CONFIDENCE = 0.95
 NOISE = 0.03  #: a ratio whose uncertainty is more does not rank
@@ -18,7 +18,7 @@ class TimingPlan(Record, frozen=True):
     threads: tuple[int, ...] = (1,)  #: the first ranks
     #: a photograph, .npy of (360, 640, 3) uint8, for kernels whose time depends on what they are given: PReLU of INT8
     #: takes a quarter more for noise. Without one, noise.
-    frame: str = ""
+    frame: Place = ""
 
 
 def ratio(samples: Sequence[float], others: Sequence[float]) -> Ratio:

@@ -8,7 +8,7 @@ import msgspec
 
 from mai_harness.load import build_network
 from mai_harness.patches import Images, opened
-from mai_harness.records import Record, Submission, TrainRecipe, TrainReport
+from mai_harness.records import Place, Record, Submission, TrainRecipe, TrainReport
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -21,8 +21,8 @@ class TrainRequest(Record, frozen=True):
 
     submission: Submission
     recipe: TrainRecipe
-    images: str  #: the folder of the decode stage
-    start: str | None = None  #: weights to go on from
+    images: Place  #: the folder of the decode stage
+    start: Place | None = None  #: weights to go on from
     start_sha256: str = ""
     devices: int | None = None  #: GPUs, or processes where there is none; by default all GPUs, or one process
 

@@ -55,6 +55,7 @@ LAYERS = (
         "tflite_rewrites",
     },
     {"challenge", "datasets", "metrics", "discover", "isolate", "tflite_graph", "storage"},
+    {"sandbox"},
     {"timing"},
     {"samples"},
     {"resize", "machine"},

@@ -101,7 +101,7 @@ class Bench:
         self.workshop = Workshop(Settings(out=folder, backends=(CPU, NPU)), lambda line: None)
 
     def find(self, name: str) -> Any:
-        return SimpleNamespace(device=self.device)
+        return SimpleNamespace(LOCAL=True, device=self.device)
 
     def device(self, choice: Choice) -> str:
         if choice.name in self.away:

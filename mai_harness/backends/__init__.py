@@ -38,6 +38,8 @@ class Choice(Record, frozen=True):
 class Backend(Protocol):
     """What a backend module offers."""
 
+    LOCAL: bool  #: whether it needs nothing beside this machine, and so neither network nor other files
+
     def device(self, choice: Choice) -> str:
         """What it runs on, with the versions that a latency depends on; a result of another device is not reused.
 

@@ -24,6 +24,7 @@ from mai_harness.records import LR_FRAME, BackendReport, LatencyReport, Layer, M
 from mai_harness.tflite_graph import filled, precision, read_graph
 from mai_harness.timing import TimingPlan
 
+LOCAL = False
 RUNS_A_START = 3  # benchmark_model tells first, last and mean of its runs; of three these give each
 FEWEST_STARTS = 2  # however long they take
 PROFILED_RUNS = 10

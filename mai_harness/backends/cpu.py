@@ -19,6 +19,8 @@ from mai_harness.records import LR_FRAME, BackendReport, LatencyReport, Layer, M
 from mai_harness.tflite_graph import Alone, filled, precision, read_graph, split
 from mai_harness.timing import TimingPlan, ratio
 
+LOCAL = True
+
 #: ABPN as `mai-harness convert abpn` makes it. It stays what it is, so that ratios can be compared over versions.
 REFERENCE = Path(__file__).with_name("reference.tflite")
 FEWEST_ROUNDS = 5  # however long they take

@@ -21,6 +21,7 @@ from mai_harness.records import BackendReport, LatencyReport, Layer, Model, Reco
 from mai_harness.tflite_graph import Graph, Op, macs, read_graph
 from mai_harness.timing import TimingPlan
 
+LOCAL = True
 PACKAGE = "ethos-u-vela"
 INSTALL = f"pip install {PACKAGE}==5.2.0"
 ACCELERATOR = "ethos-u85-2048"

@@ -34,6 +34,7 @@ LOG_LIMIT_BYTES = 1 << 20  # what is kept of it
 REPLY_LIMIT_BYTES = 64 << 20
 LINE_LIMIT = 100_000  # lines that are relayed
 _WATCH_S = 0.25
+_END_S = 10.0
 LOG = "log.txt"
 SCRATCH = "scratch"  # folder for what a child forgets
 REPLY = "reply.json"
@@ -263,9 +264,16 @@ def _obituary(code: int, folder: Path) -> str:
 
 
 def _kill_group(child: "subprocess.Popen[bytes]") -> None:
+    family: list[psutil.Process] = []
+    with suppress(psutil.Error):
+        family = psutil.Process(child.pid).children(recursive=True)
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
+    for each in family:
+        with suppress(psutil.Error):
+            each.kill()
     child.wait()
+    psutil.wait_procs(family, _END_S)  # they may write for a moment more
 
 
 def _answer(stage: str, folder: Path) -> Reply:

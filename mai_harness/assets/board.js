@@ -63,8 +63,10 @@
     if (words !== location.hash.slice(1)) history.replaceState(null, "", words ? `#${words}` : "#");
   };
 
+  const choices = [...document.querySelectorAll("#pareto-tools [type=radio]")];
   const restore = () => {
     const given = new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+    const isOffered = (name) => choices.some((each) => each.name === name && each.value === given.get(name));
     restoring = true;
     const switched = (given.get("switched") || "").split(",");
     tools.q.value = given.get("q") || "";
@@ -73,14 +75,15 @@
     tools.sound.checked = given.get("sound") === "1";
     for (const box of boxes) box.checked = box.defaultChecked !== switched.includes(box.value);
     for (const field of document.querySelectorAll("#pareto-tools input")) {
-      if (field.type === "radio") field.checked = given.has(field.name) ? given.get(field.name) === field.value : field.defaultChecked;
+      if (field.type === "radio") field.checked = isOffered(field.name) ? given.get(field.name) === field.value : field.defaultChecked;
       else if (field.type === "checkbox") field.checked = given.has(field.name) ? given.get(field.name) === "1" : field.defaultChecked;
     }
     const [name, direction] = (given.get("sort") || "").split(":");
-    for (const board of boards) {
-      const index = board.column(`${name}:name`).index();
-      board.order(name && index !== undefined && ["asc", "desc"].includes(direction) ? [[index, direction]] : []);
-    }
+    boards.forEach((board, place) => {
+      const index = board.columns().names().toArray().indexOf(name);
+      const isSorted = place === 0 && index >= 0 && ["asc", "desc"].includes(direction);
+      board.order(isSorted ? [[index, direction]] : []);
+    });
     switchColumns();
     filter();
     restoring = false;

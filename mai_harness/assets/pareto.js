@@ -4,6 +4,7 @@
 {
   const place = document.getElementById("pareto");
   const form = document.getElementById("pareto-tools");
+  const LONGEST = 24; // characters of a label
   if (place && form) {
     const entries = JSON.parse(document.getElementById("points").textContent);
     let visible = new Set(entries.map((entry) => entry.slug));
@@ -34,19 +35,27 @@
       const from = new Map(int8.map((point) => [point.slug, point]));
       const ties = fp32.map((point) => ({ x1: point.ms, y1: point.db, x2: from.get(point.slug).ms, y2: from.get(point.slug).db }));
       const all = [...int8, ...fp32].map((point) => point.ms);
+      const [least, most] = [Math.min(...all), Math.max(...all)];
+      const type = most > 4 * least ? "log" : "linear";
       const link = (point) => `entries/${encodeURIComponent(point.slug)}.html`;
       const words = (point) => `${point.title}\n${point.db.toFixed(2)} dB, ${point.ms.toFixed(1)} ms`;
       const named = int8.length <= 24 ? int8 : front;
       const narrow = place.clientWidth < 600;
+      const along = type === "log" ? Math.log : Number;
+      const isLate = ({ ms }) => along(ms) - along(least) > (narrow ? 0.4 : 0.8) * (along(most) - along(least));
+      const short = ({ title }) => ([...title].length > LONGEST ? `${[...title].slice(0, LONGEST - 1).join("")}…` : title);
+      const label = (points, textAnchor, dx) =>
+        Plot.text(points, { x: "ms", y: "db", text: short, dx, textAnchor, stroke: "var(--paper)", fill: "currentColor", href: link });
       const chart = Plot.plot({
         ariaLabel: document.getElementById("plot").textContent,
         width: place.clientWidth,
         height: narrow ? 400 : 460,
+        marginTop: 32,
         marginLeft: 48,
         marginRight: narrow ? 24 : 120,
         marginBottom: 44,
         style: { background: "none", fontSize: "13px", overflow: "visible" },
-        x: { type: Math.max(...all) > 4 * Math.min(...all) ? "log" : "linear", label: place.dataset.runtime, nice: true, tickFormat: "~g", ticks: 6 },
+        x: { type, label: place.dataset.runtime, nice: true, tickFormat: "~g", ticks: narrow ? 3 : 6 },
         y: { label: place.dataset.psnr, nice: true, grid: true },
         marks: [
           Plot.line(front, { x: "ms", y: "db", curve: "step-after", strokeOpacity: 0.5 }),
@@ -54,7 +63,8 @@
           Plot.dot(fp32, { x: "ms", y: "db", r: 4, fill: "var(--paper)", stroke: "currentColor" }),
           Plot.dot(int8.filter((point) => point.rank), { x: "ms", y: "db", r: 5, fill: "currentColor", href: link, ariaLabel: words }),
           Plot.dot(int8.filter((point) => !point.rank), { x: "ms", y: "db", r: 5, symbol: "times", stroke: "var(--accent)", strokeWidth: 2, href: link, ariaLabel: words }),
-          Plot.text(named, { x: "ms", y: "db", text: "title", dx: 9, textAnchor: "start", stroke: "var(--paper)", fill: "currentColor", href: link }),
+          label(named.filter((point) => !isLate(point)), "start", 9),
+          label(named.filter(isLate), "end", -9),
           Plot.tip(int8, Plot.pointer({ x: "ms", y: "db", title: words, fill: "var(--paper)", stroke: "var(--soft)" })),
         ],
       });
@@ -63,6 +73,8 @@
       place.replaceChildren(int8.length ? chart : "");
     };
 
+    // Plot would pin its tip where the pointer goes down, and the click would meet the tip instead of the link.
+    place.addEventListener("pointerdown", (event) => event.stopPropagation(), { capture: true });
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("input", () => {
       draw();

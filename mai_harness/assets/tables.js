@@ -11,7 +11,16 @@
 }
 
 function sortable(table, more = {}) {
+  // A heading over several columns sorts by none of them.
+  for (const group of table.querySelectorAll("thead .group")) group.dataset.dtOrder = "disable";
   const heads = [...table.querySelectorAll("thead th")].filter((head) => !head.matches(".group"));
+  const words = (head) => [...head.childNodes].map((node) => node.textContent.trim()).filter(Boolean).join(", ");
+  // DataTables hears Enter alone, but a button is pressed by the space bar too.
+  table.tHead.addEventListener("keydown", (event) => {
+    if (event.key !== " " || !event.target.matches(".dt-column-order")) return;
+    event.preventDefault();
+    event.target.click();
+  });
   const directions = (head) => (head.dataset.first === "desc" ? ["desc", "asc"] : ["asc", "desc"]);
   return new DataTable(table, {
     autoWidth: false,
@@ -20,6 +29,7 @@ function sortable(table, more = {}) {
     order: [],
     paging: false,
     columns: heads.map((head) => ({
+      ariaTitle: words(head),
       name: head.dataset.id || head.className,
       orderSequence: directions(head),
       type: head.matches(".figure, .numeric, .rank") ? "figure" : "string",

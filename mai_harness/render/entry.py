@@ -1,5 +1,6 @@
 """The page of one entry."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ def entry(row: Row, files: Mapping[str, Path], shared: Mapping[str, Any]) -> Pag
         shared: what the templates of all pages are given.
     """
     evaluation = row.evaluation
-    result = msgspec.json.encode(_without_pictures(evaluation))
+    result = _encoded(_without_pictures(evaluation))
     offered = {f"files/{row.slug}/{name}": path for name, path in files.items()}
     listed = [File(Path(to).name, to, path.stat().st_size, _WHAT[Path(to).name]) for to, path in offered.items()]
     listed.append(File("result.json", f"files/{row.slug}/result.json", len(result), "all that was measured"))
@@ -71,6 +72,13 @@ def _without_pictures(evaluation: Evaluation) -> Evaluation:
         return evaluation
     exhibit = msgspec.structs.replace(evaluation.appraise.exhibit, pictures={})
     return msgspec.structs.replace(evaluation, appraise=msgspec.structs.replace(evaluation.appraise, exhibit=exhibit))
+
+
+def _encoded(evaluation: Evaluation) -> bytes:
+    try:
+        return msgspec.json.encode(evaluation)
+    except UnicodeEncodeError:  # half a surrogate pair, which no file of results can hold
+        return json.dumps(msgspec.to_builtins(evaluation, str_keys=True)).encode()
 
 
 def _exhibited(evaluation: Evaluation) -> Pages:

@@ -1,8 +1,10 @@
 """The text layer: templates, and how values become text on every page."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from gettext import NullTranslations
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,6 +17,10 @@ from mai_harness.study import StudyResults
 
 T = TypeVar("T")
 Content = str | bytes | Path  #: of a file of the site; a path stands for a copy of that file
+
+_LANGUAGE = NullTranslations()  # English; another is ``gettext.translation("words", folder, ["de"])``
+
+_NUMBER = re.compile(r"[+\N{MINUS SIGN}]?\d[\d.,]*")
 
 # Control characters, lone surrogates and direction overrides have no place in a published page.
 _UNPRINTABLE = dict.fromkeys(
@@ -43,12 +49,28 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, finalize=_finalise, extensions=["jinja2.ext.i18n"],
     )  # fmt: skip
     made.policies["ext.i18n.trimmed"] = True
-    made.install_null_translations(newstyle=True)  # type: ignore[attr-defined]  # what the extension adds
+    made.install_gettext_translations(_LANGUAGE, newstyle=True)  # type: ignore[attr-defined]  # what the extension adds
     made.globals["missing"] = MISSING  # a literal none would be escaped before it is finalised
     made.filters |= {"number": number, "moment": _moment, "date_time": _date_time, "quantile": _quantile}
+    made.filters |= {"word": _word, "phrase": _phrase}
     made.filters |= {"share": diagnosis.share, "longest": diagnosis.longest}
     made.filters |= {"pictures": diagnosis.pictures, "histogram": diagnosis.histogram}
     return made
+
+
+def _word(text: str) -> str:
+    """Words of a table of ours. Unlike ``_()``, which takes its text for markup, it may be given any text."""
+    return _LANGUAGE.gettext(text) if text else text  # of an empty text a catalogue tells its own particulars
+
+
+def _phrase(text: str) -> str:
+    """The same of words about one number, for which the catalogue has ``{}``."""
+    found = _NUMBER.search(text)
+    if found is None:
+        return _word(text)
+    known = _NUMBER.sub("{}", text, count=1)
+    words = _word(known)
+    return text if words == known else words.replace("{}", found[0], 1)
 
 
 def _finalise(value: object) -> object:

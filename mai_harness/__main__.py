@@ -725,7 +725,7 @@ def bench_harness(name: str, other: str, as_json: bool, **given: Any) -> None:
     """Tell how fast the harness itself is, on NAME, and with OTHER beside it.
 
     The stages of an evaluation; scoring over what the interpreter and the metrics alone take; the metrics over
-    scikit-image's; two submissions at once over one after the other. Takes minutes.
+    scikit-image's; two submissions at once over one after the other; isolation over none. Takes minutes.
     """
     import msgspec
 
@@ -744,8 +744,11 @@ def bench_harness(name: str, other: str, as_json: bool, **given: Any) -> None:
         f"conversions a minute: {conversions}",
         f"{report.submission} and {report.other}, all but their timing: at once {report.at_once_s:.1f} s, one after "
         f"the other {report.one_after_the_other_s:.1f} s: {report.at_once_ratio:.3f} times",
+        f"{report.submission}, all but its timing: isolated {report.walled_s:.1f} s, not isolated "
+        f"{report.open_s:.1f} s: {report.isolation_ratio:.3f} times",
     ]
-    ratios = {key: getattr(report, key) for key in ("overhead", "metrics_ratio", "at_once_ratio")}
+    keys = ("overhead", "metrics_ratio", "at_once_ratio", "isolation_ratio")
+    ratios = {key: getattr(report, key) for key in keys}
     _answer(as_json, {**msgspec.structs.asdict(report), **ratios}, "\n".join([*lines, report.machine]))
 
 

@@ -50,6 +50,13 @@ class HarnessReport(Record, frozen=True):
     conversions_per_minute: dict[str, float]  #: one at a time, and two at once
     one_after_the_other_s: float  #: two submissions, all but their timing
     at_once_s: float
+    walled_s: float  #: one submission, all but its timing, behind the walls of its isolation
+    open_s: float  #: the same without them
+
+    @property
+    def isolation_ratio(self) -> float:
+        """With walls over without."""
+        return self.walled_s / self.open_s
 
     @property
     def overhead(self) -> float:
@@ -81,6 +88,7 @@ def bench_harness(
         stages, (prepared, converted) = bench.stages(one)
         scoring_s, bare_s = bench.overhead(one, prepared, converted)
         in_turn_s, at_once_s = bench.two(submissions, lambda run: run.judge(dataset))
+        walled_s, open_s = bench.walls(one)
         one_at_a_time_s, two_at_once_s = bench.two(submissions, _only_convert)
     return HarnessReport(
         machine=describe(),
@@ -95,6 +103,8 @@ def bench_harness(
         conversions_per_minute={"one at a time": 120 / one_at_a_time_s, "two at once": 120 / two_at_once_s},
         one_after_the_other_s=in_turn_s,
         at_once_s=at_once_s,
+        walled_s=walled_s,
+        open_s=open_s,
     )
 
 
@@ -146,6 +156,18 @@ class _Bench:
                 harness.append(time.perf_counter() - start)
                 bare.append(workshop.run(Owner("bare", ""), "bare_score", request, BareScoreReport).seconds)
         return min(harness), min(bare)
+
+    def walls(self, submission: Submission) -> tuple[float, float]:
+        """Least seconds of one submission behind walls and without, in turns."""
+        seconds: dict[bool, list[float]] = {True: [], False: []}
+        for _ in range(3):
+            for walls in seconds:
+                with self._fresh(walls=walls) as workshop:
+                    run = EvaluationRun(workshop, submission, prepare(workshop, self._dataset))
+                    start = time.perf_counter()
+                    run.judge(self._dataset)
+                    seconds[walls].append(time.perf_counter() - start)
+        return min(seconds[True]), min(seconds[False])
 
     def two(self, submissions: Sequence[Submission], part: Callable[[EvaluationRun], None]) -> tuple[float, float]:
         """Seconds for both submissions, one after the other and at once."""

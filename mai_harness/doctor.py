@@ -8,6 +8,7 @@ from mai_harness.discover import discover
 from mai_harness.errors import DataNotFound, HarnessError
 from mai_harness.machine import describe
 from mai_harness.records import Record
+from mai_harness.sandbox import LEVELS, level
 
 
 class Line(Record, frozen=True):
@@ -29,6 +30,7 @@ def examine(submissions: Path, data: Path | None) -> Examination:
     """Look at packages, data and submissions; nothing is raised, whatever is wrong."""
     lines = (
         Line(what="machine", found=describe()),
+        Line(what="isolation", found=LEVELS[level()]),
         *_packages(),
         _scored(data),
         _training(data),

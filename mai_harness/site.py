@@ -1,8 +1,9 @@
 """What is kept in ``leaderboard/`` as a static site in ``leaderboard/site/``."""
 
 import fcntl
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,10 +62,26 @@ def write(pages: Pages, site: Path) -> None:
     for path, content in wanted.items():
         data = content.encode() if isinstance(content, str) else content
         data = data.read_bytes() if isinstance(data, Path) else data
+        _clear(path, site)
         if not path.is_file() or path.read_bytes() != data:
             write_bytes(path, data)
-    for stale in [path for path in site.rglob("*") if path.is_file() and path not in wanted]:
-        stale.unlink()
+    for stale in sorted(site.rglob("*"), reverse=True):
+        if stale.is_dir() and not stale.is_symlink():
+            with suppress(OSError):  # it is not empty
+                stale.rmdir()
+        elif stale not in wanted:
+            stale.unlink()
+
+
+def _clear(path: Path, site: Path) -> None:
+    """Remove what stands in the way: a link, a file in place of a folder, a folder in place of the file."""
+    for folder in [each for each in reversed(path.parents) if each.is_relative_to(site) and each != site]:
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+    if path.is_symlink():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
 
 
 def sweep(results: Results, out: Path) -> None:

@@ -12,8 +12,8 @@ from mai_harness.render import Pages, assets
 
 Trees = dict[PurePosixPath, "Node"]
 
-HREF = r"(data:,|(\.\./)?([a-z]+/)*[A-Za-z0-9_-][A-Za-z0-9._-]*)?(#[a-z][a-z0-9-]*)?"  #: all that may be linked to
 PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"  #: of the path of any file of the site
+HREF = rf"(data:,|(\.\./){{0,3}}({PART}/)*{PART})?(#[a-z][a-z0-9-]*)?"  #: all that may be linked to
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 BLOCKS = {"article", "div", "dl", "figure", "footer", "h1", "h2", "h3", "h4", "header", "main", "ol", "p", "pre",
           "section", "table", "ul"}  # fmt: skip
@@ -155,7 +155,7 @@ def well_made(pages: Pages, beside: Pages | None = None) -> Trees:
     known = trees(beside or {}) | own
     files = {*pages, *(beside or {}), *assets()}
     for path, page in own.items():
-        assert pages[path].startswith('<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'), path
+        assert re.match(r'<!doctype html>\n<html lang="[a-z]{2}">\n<head>\n<meta charset="utf-8">', pages[path]), path
         for check in (_outline, _ids, _images, _labels, _regions):
             check(path, page)
         _links(path, page, known, files)
@@ -217,7 +217,8 @@ def _regions(path: PurePosixPath, page: Node) -> None:
         named = {"aria-label", "aria-labelledby"} & set(node.attributes)
         if "scroll" in node.classes:
             assert named, (path, node.attributes)
-            assert (node.attributes.get("role"), node.attributes.get("tabindex")) == ("region", "0"), path
+            assert node.attributes.get("role") in {"region", "group"}, (path, node.attributes)
+            assert node.attributes.get("tabindex") == "0", (path, node.attributes)
         if node.tag == "svg" and id(node) not in hidden:
             assert named, (path, node.attributes)
 

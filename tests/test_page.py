@@ -8,7 +8,7 @@ from typing import Any
 import evaluations
 import msgspec
 import pytest
-from payloads import PIXEL, RUN, WRITTEN, hostile
+from payloads import FEW, PIXEL, RUN, WRITTEN, hostile
 from test_render import checked, complete, entry, results, stopped
 from test_render_diagnosis import diagnosed
 
@@ -81,7 +81,8 @@ FOUND = """(root) => {
   const odd = ["applet", "audio", "base", "embed", "frame", "iframe", "marquee", "math", "object", "plaintext", "video",
     "xmp", "xss"];
   const addresses = new Set(["href", "src", "action", "formaction", "data", "poster", "background", "ping", "srcset"]);
-  const inside = (of) => [...of.querySelectorAll("*")].flatMap((e) => (e.localName === "template" ? [e, ...inside(e.content)] : [e]));
+  const inside = (of) => [...of.querySelectorAll("*")].flatMap((element) =>
+    element.localName === "template" ? [element, ...inside(element.content)] : [element]);
   for (const element of inside(document)) {
     const tag = element.localName;
     if (odd.includes(tag)) found.push(`<${tag}>`);
@@ -158,10 +159,10 @@ def hostile_entry(place: int, words: str, turn: int = 0) -> Evaluation:
 
 def hostile_results(turn: int = 0) -> Results:
     """One payload an entry, in all of its words. The words of the machine have all of them, one after another."""
-    together = " ".join(WRITTEN)
+    together, few = " ".join(WRITTEN), " ".join(FEW[:30])  # the few are on every page
     made = results(*(hostile_entry(place, words, turn) for place, words in enumerate(WRITTEN)))
     return msgspec.structs.replace(
-        made, machine=together, dataset=together, harness_version=together, created=together,
+        made, machine=together, dataset=together, harness_version=few, created=few,
         versions=dict(zip(WRITTEN, WRITTEN, strict=True)),
     )  # fmt: skip
 

@@ -253,11 +253,12 @@ def test_the_page_is_well_made(board):
     assert not page.all("b") or {b.text for b in page.all("b")} == {"Bold"}
 
 
-def test_the_front_page_leads_to_the_studies():
-    page = parsed(render(results(entry("a", 30.0)), [STUDY])[INDEX])
-    (link,) = page.section("studies").all("a")
-    assert PurePosixPath(link.attributes["href"]) in render_studies([STUDY], board=True)
-    assert "studies" not in {n.attributes.get("id") for n in parsed(render(results())[INDEX]).walk()}
+def test_every_page_leads_to_the_studies():
+    for page in html(render(results(entry("a", 30.0)), [STUDY])).values():
+        (link,) = (a for a in parsed(page).one("nav").all("a") if a.text == STUDY.title)
+        there = PurePosixPath(link.attributes["href"].removeprefix("../"))
+        assert there in render_studies([STUDY], board=True)
+    assert "studies/" not in render(results())[INDEX]
 
 
 # On disk and at the command line

@@ -1,5 +1,6 @@
 """Results as a static site: every file of it by its path. Nothing is written here."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -86,7 +87,7 @@ def _pictures(places: Board, folder: Path | None) -> Pages:
     if folder is None:
         return {}
     windows = (window for row in places if row.evaluation.gallery for window in row.evaluation.gallery.windows)
-    names = {name for window in windows for name in window.pictures.values()}
+    names = {name for window in windows for name in window.pictures.values() if re.fullmatch(r"[0-9a-f]+\.webp", name)}
     return {PurePosixPath("pictures", name): folder / name for name in sorted(names) if (folder / name).is_file()}
 
 

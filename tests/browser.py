@@ -3,6 +3,7 @@
 A module starts its own browser: two of Playwright's drivers cannot run at once in one thread.
 """
 
+import hashlib
 import io
 import shutil
 import threading
@@ -18,17 +19,26 @@ import evaluations
 import msgspec
 import numpy as np
 import pytest
+from payloads import hostile
 from PIL import Image
-from test_latency_study import everything as latencies
 from test_render import LAYERS, checked, complete, entry, failed, finding, latency, on, results, score, stopped
-from test_render_diagnosis import diagnosed
-from test_study import STUDY
+from test_render_diagnosis import diagnosed, found
 
 from mai_harness.history import Run, run_of
-from mai_harness.records import BackendReport, Evaluation, GalleryReport, ImageScore, Ratio, Results, ScoreReport, Window
+from mai_harness.latency_study import LatencyResults
+from mai_harness.records import (
+    BackendReport,
+    GalleryReport,
+    ImageScore,
+    Ratio,
+    Results,
+    ScoreReport,
+    Window,
+)
 from mai_harness.render import Beside, assets, render, render_studies
 from mai_harness.render.latency import render_latencies
 from mai_harness.site import write
+from mai_harness.study import StudyResults
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ("--no-sandbox", "--disable-quic", "--disable-background-networking")
@@ -46,8 +56,10 @@ def chromium() -> Iterator[Any]:
 
     with sync_playwright() as driver:
         running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
+        try:
+            yield running
+        finally:
+            running.close()
 
 
 @contextmanager
@@ -60,8 +72,10 @@ def tab(browser: Any, **context: Any) -> Iterator[Any]:
     made = browser.new_context(**context)
     page = made.new_page()
     page.set_default_timeout(5000)
-    yield page
-    made.close()
+    try:
+        yield page
+    finally:
+        made.close()
 
 
 def complaints(page: Any, *roots: str) -> list[str]:
@@ -90,10 +104,12 @@ def served(folder: Path) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Silent, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def until(page: Any, is_so: Callable[[], bool]) -> None:
@@ -142,8 +158,13 @@ def window(found: Any, image: str, keys: tuple[str, ...] = ("lr", "fp32", "raw",
     psnr = {key: db for key, db in {"raw": 29.0, "fp32": 31.5, "lr": 27.0}.items() if key in keys}
     return Window(
         image=image, top=30, left=60, height=side, width=side, found=found, psnr=psnr,
-        pictures={key: f"{key}-{side}.webp" for key in keys},
+        pictures={key: _file(key, side) for key in keys},
     )  # fmt: skip
+
+
+def _file(key: str, side: int) -> str:
+    """A name of the form that the gallery gives, and without which a picture is not published."""
+    return f"{hashlib.sha256(f'{key} {side}'.encode()).hexdigest()[:20]}.webp"
 
 
 def pictures(folder: Path, *sides: int) -> Path:
@@ -153,8 +174,9 @@ def pictures(folder: Path, *sides: int) -> Path:
         ramp = np.add.outer(np.arange(side), np.arange(side))[..., None] * (1, 1, 0)
         for place, key in enumerate(("lr", "fp32", "raw", "hr")):
             file = io.BytesIO()
-            Image.fromarray((ramp + (0, 0, 10 * place)).clip(0, 255).astype(np.uint8)).save(file, "WEBP", lossless=True)
-            (folder / f"{key}-{side}.webp").write_bytes(file.getvalue())
+            pixels = np.add(ramp, (0, 0, 10 * place)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(file, "WEBP", lossless=True)
+            (folder / _file(key, side)).write_bytes(file.getvalue())
     return folder
 
 
@@ -173,7 +195,10 @@ def hand_made() -> Results:
         entry("wide", kind="keras", score=scored(30.9, 7), runtime=timed(2.2, 40.0), check=checked("pass", "warn")),
         entry("twin-a", kind="onnx", score=scored(30.1, 9), runtime=timed(1.5, 18.0), title="Twins: the first"),
         entry("twin-b", kind="onnx", score=scored(30.1, 9), runtime=timed(1.5), title="Twins: the second"),
-        diagnosed("lossy", "some words", title="Lossy", score=scored(27.9), runtime=timed(0.8, 9.0)),
+        diagnosed(
+            "lossy", "some words", title="Lossy", score=scored(27.9), runtime=timed(0.8, 9.0),
+            findings=tuple(found(grade, grade, title=f"One {grade}") for grade in ("error", "warning", "info")),
+        ),
         entry("plain", 26.0, 20.0, kind="tflite", findings=(finding("info"),), title="العربية plain"),
         entry("untimed", score=scored(29.0, 7)),
         entry("unscored", ms=20.0),
@@ -204,16 +229,18 @@ def runs(newest: Results) -> list[Run]:
 
 def write_site(folder: Path) -> Path:
     """The whole site below ``folder``, with a study, latencies of operators, pictures and files to download."""
-    found = hand_made()
+    made = hand_made()
     models = folder / "packages"
     models.mkdir()
     for name in ("model.tflite", "model.onnx"):
         (models / name).write_bytes(b"\x00" * 56_700)
     beside = Beside(
-        runs=runs(found), models={"abpn": {path.name: path for path in models.iterdir()}},
+        runs=runs(made), models={"abpn": {path.name: path for path in models.iterdir()}},
         pictures=pictures(folder / "pictures", 60, 96),
     )  # fmt: skip
-    pages = assets() | render(found, [STUDY], latencies=True, beside=beside)
-    pages |= render_studies([STUDY], board=True, latencies=True) | render_latencies(latencies(), [STUDY], board=True)
+    study = msgspec.structs.replace(hostile(StudyResults, "some words"), created=made.created, name="residual")
+    latencies = msgspec.structs.replace(hostile(LatencyResults, "some words"), created=made.created)
+    pages = assets() | render(made, [study], latencies=True, beside=beside)
+    pages |= render_studies([study], board=True, latencies=True) | render_latencies(latencies, [study], board=True)
     write(pages, folder / "site")
     return folder / "site"

@@ -19,7 +19,10 @@ from mai_harness.isolate import stored_reply, unpack
 from mai_harness.metrics import DATA_RANGE, GAP_LIMIT_DB, psnr
 from mai_harness.records import (
     HELD_OUT,
+    MIRRORED,
+    MOVED,
     SCALE,
+    WHOLE,
     AppraiseReport,
     Border,
     ExamineReport,
@@ -27,6 +30,7 @@ from mai_harness.records import (
     HeldOut,
     Place,
     Plateau,
+    Recognition,
     Record,
     Sample,
     Seams,
@@ -63,6 +67,8 @@ _BEYOND = 2  # levels by which HR must go on
 _CONTRAST = 32  # levels between the ends of an output that is a picture at all
 _SIZED = 0.4  # slope of the raw bytes over the levels meant, from which on the INT8 range was made for these levels
 _ROUNDED_DB = 3.0  # that INT8 may lose of what a change of values gains
+_IDENTICAL_DB = 100.0  # in place of infinite PSNR
+_BAND = 48  # HR pixels at the edge of whole images that do not count: errors there do not move along with the image
 _MARGIN = 8  # LR pixels around a sample, so that its LR pixels are those of the whole image
 
 Array = npt.NDArray[Any]
@@ -92,10 +98,12 @@ def appraise(request: AppraiseRequest, _folder: Path) -> AppraiseReport:
     trials = _Trials(examined)
     held_out = _held_out(request, examined)
     if not trials.ids:
-        return AppraiseReport(psnr={}, held_out=held_out)
+        return AppraiseReport(psnr={}, held_out=held_out, recognition=_recognition(request, examined))
     truth = _truth(request.dataset, trials, request.shave)
     report = AppraiseReport(
-        psnr={trial: _decibels(trials.pixels(trial), truth) for trial in trials.ids}, held_out=held_out
+        psnr={trial: _decibels(trials.pixels(trial), truth) for trial in trials.ids},
+        held_out=held_out,
+        recognition=_recognition(request, examined),
     )
     values, value_range = _values(trials, truth)
     carriers = _carriers(trials, truth, values)
@@ -124,7 +132,8 @@ class _Trials:
     def __init__(self, report: ExamineReport) -> None:
         self.samples = report.samples
         self.report = report
-        found = [trial for trial in report.trials if trial.id != HELD_OUT and report.samples]
+        others = (HELD_OUT, WHOLE, MIRRORED, MOVED)
+        found = [trial for trial in report.trials if trial.id not in others and report.samples]
         shapes = {trial.id: self._shapes(trial) for trial in found}
         self.shapes = shapes[found[0].id] if found else []
         is_image = all(len(shape) == 3 and shape[2] == 3 and min(shape[:2]) > 0 for shape in self.shapes)
@@ -605,6 +614,27 @@ def _held_out(request: AppraiseRequest, examined: ExamineReport) -> HeldOut | No
         bicubic_scored_db=bicubic_scored,
         bicubic_db=bicubic,
     )
+
+
+def _recognition(request: AppraiseRequest, examined: ExamineReport) -> tuple[Recognition, ...]:
+    """Whole images as they are and changed, inside what all outputs show; none where an output has not HR's size."""
+    folders = {trial.id: Path(trial.folder) for trial in examined.trials if trial.id in (WHOLE, MIRRORED, MOVED)}
+    found = []
+    for index, place in enumerate(examined.whole):
+        pair = request.dataset.pairs[place]
+        hr, outputs = read_hr(pair.hr), {id_: np.load(path / f"{index:04d}.npy") for id_, path in folders.items()}
+        height, width = (min(image.shape[axis] for image in outputs.values()) for axis in (0, 1))
+        if outputs[WHOLE].shape != hr.shape or min(height, width) <= 2 * request.shave:
+            continue
+        margin = max(request.shave, min(_BAND, min(height, width) // 4))
+        shown = np.s_[margin : height - margin, margin : width - margin]
+        reached = {id_: min(psnr(image[shown], hr[shown]), _IDENTICAL_DB) for id_, image in outputs.items()}
+        found.append(
+            Recognition(
+                image=pair.name, plain_db=reached[WHOLE], mirrored_db=reached[MIRRORED], moved_db=reached[MOVED]
+            )
+        )
+    return tuple(found)
 
 
 def _gain(reached: Sequence[float | None], reference: Sequence[float | None]) -> float | None:

@@ -4,6 +4,7 @@ A rule is one row of RULES: an id, a title, the rules it needs passed, and a fun
 looks for. All rules run and all that fail are told.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -21,11 +23,21 @@ from mai_harness.records import LR_FRAME, SCALE, CheckReport, Model, ModelFacts,
 from mai_harness.resize import Image
 from mai_harness.tflite_graph import Graph, Tensor, facts, read_graph, tensor_facts
 from mai_harness.tflite_graph.grid import IDENTITY_TOLERANCE
+from mai_harness.tflite_graph.state import Contents, contents
 
 INTEGERS = {"int8", "uint8", "int32", "int64", "bool"}  # int32 and int64: biases, shapes, axes
 HEAVY_BYTES_PER_PARAMETER = 4  # what float32 weights take
 OVERHEAD_BYTES = 1 << 16  # of tables, names and metadata
 _TWINS = "convert both from the same network"
+#: Operators that keep something from one run to the next, or draw at random.
+KEEPING = {
+    "ASSIGN_VARIABLE", "CALL_ONCE", "HASHTABLE", "HASHTABLE_FIND", "HASHTABLE_IMPORT", "HASHTABLE_SIZE",
+    "READ_VARIABLE", "VAR_HANDLE",
+}  # fmt: skip
+RANDOM = {"MULTINOMIAL", "RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "STABLEHLO_RNG_BIT_GENERATOR"}
+BRANCHING = {"IF", "STABLEHLO_CASE", "STABLEHLO_WHILE", "WHILE"}
+
+Output = npt.NDArray[Any] | str  #: of a run; an error's text where the model did not run
 
 
 class CheckRequest(Record, frozen=True):
@@ -49,10 +61,13 @@ class Evidence:
     """What the rules look at. An output is an error's text where the model did not run."""
 
     graph: Graph
+    contents: Contents
     facts: ModelFacts
     probe: Image  #: (360, 640, 3) uint8
-    output: npt.NDArray[Any] | str
-    dynamic_output: npt.NDArray[Any] | str | None  #: ``None`` if there is no dynamic model
+    output: Output
+    mirrored: Output  #: of the probe mirrored left to right
+    again: tuple[Output, ...]  #: of the probe once more: after the mirrored one, and in an interpreter of its own
+    dynamic: tuple[Output, Output] | None  #: of the probe and of the mirrored one; ``None`` without a dynamic model
     dynamic_reason: str
 
     @property
@@ -92,14 +107,19 @@ def gather(request: CheckRequest) -> Evidence:
     """
     path = Path(request.model.static)
     graph = read_graph(path)
-    dynamic = request.model.dynamic
     probe = probe_frame()
+    frames = probe, np.ascontiguousarray(probe[:, ::-1])
+    output, mirrored, again = _runs(path, *frames, probe)
+    dynamic = None if request.model.dynamic is None else _runs(Path(request.model.dynamic), *frames)
     return Evidence(
         graph=graph,
-        facts=facts(graph),
+        contents=contents(path),
+        facts=msgspec.structs.replace(facts(graph), sha256=hashlib.sha256(path.read_bytes()).hexdigest()),
         probe=probe,
-        output=_run(path, probe),
-        dynamic_output=None if dynamic is None else _run(Path(dynamic), probe),
+        output=output,
+        mirrored=mirrored,
+        again=(again, *_runs(path, probe)),
+        dynamic=None if dynamic is None else (dynamic[0], dynamic[1]),
         dynamic_reason=request.dynamic_reason,
     )
 
@@ -116,11 +136,16 @@ def judge(evidence: Evidence) -> CheckReport:
     return CheckReport(facts=evidence.facts, rules=tuple(results.values()), tensors=tensor_facts(evidence.graph))
 
 
-def _run(path: Path, probe: Image) -> npt.NDArray[Any] | str:
+def _runs(path: Path, *frames: Image) -> list[Output]:
+    """Outputs of one interpreter, one frame after the other; after an error there is nothing but that error."""
+    outputs: list[Output] = []
     try:
-        return TFLiteModel(path).run(probe)
+        model = TFLiteModel(path)
+        for frame in frames:
+            outputs.append(model.run(frame))
     except ModelContractError as error:
-        return str(error)
+        outputs += [str(error)] * (len(frames) - len(outputs))
+    return outputs
 
 
 # The rules
@@ -259,19 +284,47 @@ def colour_order(evidence: Evidence) -> Verdict:
 
 def dynamic_agrees(evidence: Evidence) -> Verdict:
     """``model_none.tflite`` gives the same pixels as ``model.tflite``."""
-    if evidence.dynamic_output is None:
+    if evidence.dynamic is None:
         if -1 in evidence.facts.input_shape[1:3]:
             return Verdict("pass", "the file itself is dynamic")
         reason = evidence.dynamic_reason or "there is no model_none.tflite"
         return Verdict("warn", reason, "replace the operator that fixes the size, or submit the static model alone")
-    if isinstance(evidence.dynamic_output, str) or isinstance(evidence.output, str):
-        return Verdict("fail", f"model_none.tflite {evidence.dynamic_output}", _TWINS)
-    if evidence.dynamic_output.shape != evidence.output.shape:
-        found = f"shapes {evidence.dynamic_output.shape} and {evidence.output.shape}"
-        return Verdict("fail", found, _TWINS)
-    difference = np.abs(evidence.dynamic_output.astype(np.float64) - evidence.output.astype(np.float64)).max()
-    found = f"largest difference {difference:g} on one photograph"
-    return Verdict("pass", found) if difference == 0 else Verdict("fail", found, _TWINS)
+    differences = []
+    for static, dynamic in zip((evidence.output, evidence.mirrored), evidence.dynamic, strict=True):
+        if isinstance(dynamic, str) or isinstance(static, str):
+            return Verdict("fail", f"model_none.tflite {dynamic}" if isinstance(dynamic, str) else str(static), _TWINS)
+        if dynamic.shape != static.shape:
+            return Verdict("fail", f"shapes {dynamic.shape} and {static.shape}", _TWINS)
+        differences.append(np.abs(dynamic.astype(np.float64) - static.astype(np.float64)).max())
+    found = f"largest difference {max(differences):g} on one photograph, as it is and mirrored"
+    return Verdict("pass", found) if max(differences) == 0 else Verdict("fail", found, _TWINS)
+
+
+def stateless(evidence: Evidence) -> Verdict:
+    """The output follows from the input alone: nothing is kept from one run to the next, and nothing is random."""
+    held = _held(evidence.contents)
+    changed = [
+        each if isinstance(each, str) else f"the same photograph gave another output {when}"
+        for each, when in zip(evidence.again, ("after another one", "when the file was opened again"), strict=True)
+        if not isinstance(evidence.output, str)
+        and (isinstance(each, str) or each.tobytes() != evidence.output.tobytes())
+    ]
+    if held or changed:
+        remedy = "leave variables, random and custom operators out; the output may depend on the image alone"
+        return Verdict("fail", "; ".join([*held, *changed]), remedy)
+    branches = {name: count for name, count in evidence.contents.operators.items() if name in BRANCHING}
+    if branches:
+        told = ", ".join(f"{name} x{count}" for name, count in branches.items())
+        return Verdict("warn", f"control flow: {told}", "compute the same on every image, so that timings hold for all")
+    runs = "was not run twice" if isinstance(evidence.output, str) else "three runs gave the same bytes"
+    return Verdict("pass", f"no variables, no random operators; {runs}")
+
+
+def _held(held: Contents) -> list[str]:
+    """What makes an output depend on more than the input."""
+    found = [f"{name} x{count}" for name, count in held.operators.items() if name in KEEPING | RANDOM]
+    found += [f"custom operator {name}" for name in held.custom]
+    return found + [f"tensor {name!r} keeps its values from one run to the next" for name in held.variables]
 
 
 def file_size(evidence: Evidence) -> Verdict:
@@ -297,6 +350,7 @@ RULES: tuple[Rule, ...] = (
     Rule("scale", "Upscales by 3", upscales, ("runs",)),
     Rule("colour", "Colours are in RGB order", colour_order, ("runs", "scale")),
     Rule("dynamic", "Static and dynamic model agree", dynamic_agrees, ("runs",)),
+    Rule("stateless", "Output depends on the input alone", stateless),
     Rule("size", "File size", file_size),
 )
 

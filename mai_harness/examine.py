@@ -3,6 +3,7 @@
 What comes out is compared with HR by ``appraise``; what follows is said by ``diagnose``.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -18,7 +19,10 @@ from mai_harness.interpreter import TFLiteModel, as_raw_pixels, open_interpreter
 from mai_harness.metrics import psnr
 from mai_harness.records import (
     HELD_OUT,
+    MIRRORED,
+    MOVED,
     SCALE,
+    WHOLE,
     CalibrationFrame,
     ExamineReport,
     Graph,
@@ -47,6 +51,8 @@ _FIXED_SAMPLES, _FIXED_FRAMES = 2, 4  # whole frames, where no other size runs
 _MOST_BYTES = 2 << 30  # of values that are kept for runs that differ in one place
 _NEAR_UNIT = 0.02
 _HUGE = 1e30
+MOST_MOVED = 4  # LR pixels by which whole images are moved, each way
+_WHOLE_SECONDS = 10.0  # in which another whole image is begun
 _SIGNED = ("int8", "int16")  # inputs that bytes have to be quantised for
 SATURATED = 0.01  # share of a layer's values from which on other calibration images are looked for
 
@@ -65,6 +71,7 @@ class ExamineRequest(Record, frozen=True):
     images: tuple[Chosen, ...]
     frames: tuple[CalibrationFrame, ...]  #: photographs that are never scored, for ranges
     held_out: tuple[LrImage, ...] = ()  #: such photographs to upscale
+    whole: tuple[Chosen, ...] = ()  #: scored images to upscale whole, as they are and changed
     seconds: float = 25.0  #: in which layers are restored, one after the other
     threads: int | None = None  #: of the interpreter; all cores by default
 
@@ -183,6 +190,33 @@ _INPUTS = (
 )
 
 
+class _Way(NamedTuple):
+    """One way to change a whole image, and what brings the output back."""
+
+    id: str
+    what: str
+    change: Callable[[Array], Array]
+    back: Callable[[Array], Array]
+
+
+def ways(file: bytes) -> tuple[_Way, ...]:
+    """How whole images are changed for this file, beginning with not at all.
+
+    By how far they are moved follows from the file's own bytes, so that no file holds what comes of it.
+    """
+    down, right = (1 + byte % MOST_MOVED for byte in hashlib.sha256(file).digest()[:2])
+    return (
+        _Way(WHOLE, "whole images", lambda x: x, lambda y: y),
+        _Way(MIRRORED, "whole images, mirrored left to right and back", lambda x: x[:, ::-1], lambda y: y[:, ::-1]),
+        _Way(
+            MOVED,
+            f"whole images, moved down by {down} and right by {right} LR pixels and back",
+            lambda x: np.pad(x, ((down, 0), (right, 0), (0, 0)), "edge")[:-down, :-right],
+            lambda y: y[down * SCALE :, right * SCALE :],
+        ),
+    )
+
+
 class _Examination:
     def __init__(self, request: ExamineRequest, folder: Path) -> None:
         self.request = request
@@ -209,6 +243,8 @@ class _Examination:
                 self.found["unsimulated"] = str(error) or "there is not enough memory"
             with suppress(ModelContractError):
                 self._held_out()
+            with suppress(ModelContractError):
+                self._whole()
         return ExamineReport(
             graph=self.graph,
             layout=self.layout,
@@ -391,6 +427,24 @@ class _Examination:
             lrs = [np.load(image.path) for image in self.request.held_out]
             outputs = [_dequantised(chosen, lr) for lr in lrs]
             self._try(HELD_OUT, "photographs that are not scored", outputs)
+
+    def _whole(self) -> None:
+        """Images upscaled as for the score, as they are and changed: a network that computes does not mind."""
+        model = TFLiteModel(Path(self.request.model.dynamic or self.path), self.request.threads)
+        outputs: dict[str, list[Array]] = {}
+        changes = ways(self.path.read_bytes())
+        until, done = time.monotonic() + _WHOLE_SECONDS, list[int]()
+        for chosen in self.request.whole:
+            if done and time.monotonic() > until:
+                break
+            lr = np.load(chosen.image.path)
+            for way in changes:
+                output = as_raw_pixels(model.upscale(np.ascontiguousarray(way.change(lr))))
+                outputs.setdefault(way.id, []).append(way.back(output))
+            done.append(chosen.place)
+        self.found["whole"] = tuple(done)
+        for way in changes[: len(outputs)]:
+            self._try(way.id, way.what, outputs[way.id])
 
     # INT8 arithmetic, simulated
 

@@ -6,6 +6,7 @@ all that it depends on: a stage whose folder holds a result is not run again. No
 
 import fcntl
 import hashlib
+import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,12 +33,13 @@ from mai_harness.compare import CompareReport, CompareRequest
 from mai_harness.datasets import Dataset, probe_file, training_images
 from mai_harness.decode import DecodeRequest, ImageFile
 from mai_harness.diagnose import diagnose
+from mai_harness.diagnose._copies import with_copies
 from mai_harness.discover import LEARNED_FILE, discover, named
 from mai_harness.errors import DataNotFound, HarnessError, InvalidSubmission, StageFailed
 from mai_harness.examine import Chosen, ExamineRequest
 from mai_harness.export import ONNX_FILE, ExportRequest
 from mai_harness.gallery import GalleryRequest
-from mai_harness.isolate import Access, kill_children, run_isolated, stored_reply, unpack
+from mai_harness.isolate import Access, intact_reply, kill_children, run_isolated, unpack
 from mai_harness.machine import describe, versions
 from mai_harness.metrics import FIGURES, Library
 from mai_harness.patches import Decoded
@@ -89,13 +91,14 @@ R = TypeVar("R", bound=Record)
 Tell = Callable[[str], None]
 CARD_FILE = "weights.json"
 EXAMINED = 6  # images from which samples are taken
+WHOLE_IMAGES = 2  # that are examined whole
 TRIES = 3  # of a timing that comes out too noisy to rank
 _YARDSTICK = Lock()
 _PICTURES = Lock()
 # Modules and packages without influence on a stage's result: a change there leaves stored results valid.
 PRESENTATION = {
     "__main__", "bench_harness", "challenge", "diagnose", "download", "history", "metanodes", "pipeline", "render",
-    "scaffold", "serve", "site", "storage", "study",
+    "scaffold", "serve", "site", "storage", "study", "verify",
 }  # fmt: skip
 
 
@@ -190,7 +193,7 @@ class Workshop:
         Raises:
             StageFailed: it failed then, in a way that it would again.
         """
-        reply = stored_reply(self.folder(owner, stage, request))
+        reply = intact_reply(self.folder(owner, stage, request))
         if reply is None or (reply.timeout_s is not None and reply.timeout_s < self.settings.timeout_s):
             return None
         with _named_in_failures(stage):
@@ -568,12 +571,14 @@ def examine(
         StageFailed: the file is damaged.
     """
     owner = owner_of(submission)
+    yardstick = _yardstick(workshop, dataset, prepared)
     images = tuple(Chosen(place=place, image=prepared.images[place]) for place in _telling(prepared, scored))
     to_examine = ExamineRequest(
         model=converted.files,
         images=images,
         frames=prepared.calibration,
         held_out=prepared.held_out,
+        whole=tuple(Chosen(place=place, image=prepared.images[place]) for place in _known(prepared, scored, yardstick)),
         threads=workshop.settings.scoring_threads,
     )
     examined = workshop.finished(owner, "examine", to_examine, ExamineReport)
@@ -582,7 +587,7 @@ def examine(
     to_appraise = AppraiseRequest(
         examined=str(folder),
         dataset=dataset,
-        yardstick=_yardstick(workshop, dataset, prepared),
+        yardstick=yardstick,
         fp32=tuple(image.figures.get(f"psnr_{reading}_db") for image in scored.images) if scored else (),
         shave=workshop.settings.shave,
     )
@@ -610,6 +615,20 @@ def _telling(prepared: Prepared, scored: ScoreReport | None) -> list[int]:
     others = [place for place in places if place not in worst]
     spread = [others[i * len(others) // (EXAMINED - len(worst))] for i in range(EXAMINED - len(worst)) if others]
     return list(dict.fromkeys([*worst, *spread]))
+
+
+def _known(prepared: Prepared, scored: ScoreReport | None, yardstick: YardstickReport) -> list[int]:
+    """Places of the images that it does best on, beside the reference model: any that it knows are among them."""
+    places = range(len(prepared.images))
+
+    def gain(place: int) -> float:
+        if scored is None:
+            return 0.0
+        figures, reference = scored.images[place].figures, yardstick.scored[place].reference_db
+        reached = figures.get("psnr_raw_db")
+        return math.inf if reached is None else reached - (reference or 0.0)  # None: identical to HR
+
+    return sorted(places, key=gain, reverse=True)[:WHOLE_IMAGES]
 
 
 def _yardstick(workshop: Workshop, dataset: Dataset, prepared: Prepared) -> YardstickReport:
@@ -709,7 +728,7 @@ def evaluate(settings: Settings, dataset: Dataset, names: Sequence[str], tell: T
         submissions=tuple(done[name] for name in sorted(done)),
         **circumstances(dataset),
     )
-    return with_scores(results)
+    return with_copies(with_scores(results))
 
 
 def _placed(tell: Tell, index: int, count: int) -> Tell:
@@ -908,7 +927,7 @@ def merged(results: Results, earlier: Results, settings: Settings) -> Results:
     if not _comparable(results, earlier):
         kept = []
     both = sorted([*results.submissions, *kept], key=lambda evaluation: evaluation.name)
-    return with_scores(msgspec.structs.replace(results, submissions=tuple(both)))
+    return with_copies(with_scores(msgspec.structs.replace(results, submissions=tuple(both))))
 
 
 def _comparable(results: Results, earlier: Results) -> bool:

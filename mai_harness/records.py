@@ -284,6 +284,7 @@ class ModelFacts(Record, frozen=True):
     macs: int | None  #: multiply-accumulates at the file's own input shape; ``None`` if that is dynamic
     size_bytes: int
     receptive_radius: int | None  #: LR pixels that an output pixel sees to each side; ``None`` if unbounded or unknown
+    sha256: str = ""  #: of the file; empty where it was not kept
 
 
 class Tensor(Record, frozen=True):
@@ -421,6 +422,7 @@ class ScoreReport(Record, frozen=True):
     method: str  #: whole images, or tiles and why
     exact: bool  #: every pixel is that of a run on the whole image
     images: tuple[ImageScore, ...]
+    output_sha256: str = ""  #: over the raw pixels of all images, in order; empty where it was not kept
 
     def mean(self, figure: str) -> float | None:
         """Mean of one figure over the images; ``None`` if any image has none, as in results older than the figure."""
@@ -575,6 +577,9 @@ class TensorAnalysis(Record, frozen=True):
 
 
 HELD_OUT = "held-out"  #: the trial on photographs that are not scored, one file each
+#: Trials on whole scored images, one file each, upscaled as for the score: as they are, and changed before and back
+#: after. They are anchored at the top left; what was moved in from beyond the image is cut off at bottom and right.
+WHOLE, MIRRORED, MOVED = "whole", "whole mirrored", "whole moved"
 
 
 class Trial(Record, frozen=True):
@@ -598,6 +603,9 @@ class ExamineReport(Record, frozen=True):
     factor: float | None  #: output height over input height
     samples: tuple[Sample, ...]
     twin: Literal["given", "derived"]  #: weights of the float trials: of the float twin, or the file's own, dequantised
+    whole: tuple[
+        int, ...
+    ] = ()  #: places of the images of the trials WHOLE, MIRRORED and MOVED among the data set's pairs
     obstacle: str = ""  #: why it does not run at all
     unsimulated: str = ""  #: why there is no layer-by-layer analysis
     agreement: float | None = None  #: share of output codes that the simulation has within 1 of LiteRT's
@@ -682,6 +690,15 @@ class HeldOut(Record, frozen=True):
     bicubic_db: float
 
 
+class Recognition(Record, frozen=True):
+    """PSNR of one whole image as it is, and mirrored or moved first and brought back; 100 dB at most."""
+
+    image: str
+    plain_db: float
+    mirrored_db: float
+    moved_db: float
+
+
 class AppraiseReport(Record, frozen=True):
     """Trials compared with HR. PSNR of a sample is ``None`` where infinite: identical images."""
 
@@ -693,6 +710,7 @@ class AppraiseReport(Record, frozen=True):
     spread: float = 0.0  #: standard deviation of the output bytes over all samples
     exhibit: Exhibit | None = None
     held_out: HeldOut | None = None
+    recognition: tuple[Recognition, ...] = ()
 
     def mean(self, trial: str) -> float | None:
         """Mean PSNR of a trial over the samples; ``None`` if there is none, or one is infinite."""
@@ -805,10 +823,11 @@ class Evaluation(Record, frozen=True):
         return next((report for report in reports if report.samples_ms or report.estimate_ms is not None), None)
 
 
-class Circumstances(Record, frozen=True):
+class Circumstances(Record, frozen=True, kw_only=True):
     """What made a file of results, on what, when, and of which images."""
 
     schema_version: int
+    checksum: str = ""  #: in a file, SHA-256 of its other bytes; see ``storage.sealed``
     harness_version: str
     created: str  #: ISO 8601, UTC
     machine: str
@@ -816,7 +835,7 @@ class Circumstances(Record, frozen=True):
     dataset: str
 
 
-class Results(Circumstances, frozen=True):
+class Results(Circumstances, frozen=True, kw_only=True):
     """``results.json``: one evaluation per entry of ``submissions/``, failed ones included."""
 
     formula: str  #: of ``challenge.FORMULAS``, by which the board ranks

@@ -1,5 +1,6 @@
 """Compare upscaled images with HR images. No submission's code runs here."""
 
+import hashlib
 import math
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -40,18 +41,20 @@ def score(request: ScoreRequest, _folder: Path) -> ScoreReport:
     jobs = [(request, upscaled, index) for index in range(len(request.dataset.pairs))]
     processes = min(request.processes or os.cpu_count() or 1, len(jobs))
     with ProcessPoolExecutor(processes, get_context("fork")) as pool:
-        images = tuple(map(_score_image, jobs) if processes == 1 else pool.map(_score_image, jobs))
+        scored = list(map(_score_image, jobs) if processes == 1 else pool.map(_score_image, jobs))
     return ScoreReport(
         dataset=request.dataset.name,
         dataset_fingerprint=request.dataset.fingerprint,
         shave=request.shave,
         method=upscaled.method,
         exact=upscaled.exact,
-        images=images,
+        images=tuple(image for image, _ in scored),
+        output_sha256=hashlib.sha256(b"".join(digest for _, digest in scored)).hexdigest(),
     )
 
 
-def _score_image(job: tuple[ScoreRequest, UpscaleReport, int]) -> ImageScore:
+def _score_image(job: tuple[ScoreRequest, UpscaleReport, int]) -> tuple[ImageScore, bytes]:
+    """The figures, and SHA-256 over the raw pixels and their shape."""
     request, upscaled, index = job
     pair = request.dataset.pairs[index]
     reference = _shaved(read_hr(pair.hr), request.shave, pair)
@@ -68,7 +71,9 @@ def _score_image(job: tuple[ScoreRequest, UpscaleReport, int]) -> ImageScore:
             computed[job_key] = compute(_shaved(np.load(path), request.shave, pair), reference)
         value = computed[job_key]
         figures[figure.key] = value if math.isfinite(value) else None
-    return ImageScore(name=pair.name, figures=figures)
+    raw = np.load(Path(upscaled.folders["raw"]) / f"{index:04d}.npy")
+    digest = hashlib.sha256(f"{raw.shape}".encode() + raw.tobytes()).digest()
+    return ImageScore(name=pair.name, figures=figures), digest
 
 
 def _path(upscaled: UpscaleReport, reading: Reading, index: int) -> Path | None:

@@ -89,7 +89,9 @@ def plain(images: list[Image]) -> Outputs:
 def found(tmp_path, dataset, samples) -> Callable[..., AppraiseReport]:
     """Appraise trials, given as arrays."""
 
-    def run(outputs: Outputs, *, some: tuple[Sample, ...] | None = None, **request: object) -> AppraiseReport:
+    def run(
+        outputs: Outputs, *, some: tuple[Sample, ...] | None = None, whole: tuple[int, ...] = (), **request: object
+    ) -> AppraiseReport:
         folder = tmp_path / "examined"
         trials = []
         for id_, images in outputs.items():
@@ -100,7 +102,7 @@ def found(tmp_path, dataset, samples) -> Callable[..., AppraiseReport]:
             reading = "pixels" if images[0].dtype == np.uint8 else "values"
             trials.append(Trial(id=id_, what=f"trial {id_}", folder=str(trial), reading=reading))
         folder.mkdir(exist_ok=True)
-        report: ExamineReport = evaluations.examination(samples=some or samples, trials=tuple(trials))
+        report: ExamineReport = evaluations.examination(samples=some or samples, trials=tuple(trials), whole=whole)
         (folder / "reply.json").write_bytes(msgspec.json.encode(Reply(report=report)))
         to_appraise = {"examined": str(folder), "dataset": dataset, "yardstick": None, **request}
         return appraise(AppraiseRequest(**to_appraise), tmp_path)
@@ -539,6 +541,27 @@ def test_gains_on_held_out_photographs(found, tmp_path, hr, lr):
     assert held_out.bicubic_db == pytest.approx(-1.5)
     for unknown in ({"fp32": ()}, {"fp32": (31.0, None, 33.0)}, {"yardstick": None}):
         assert found(outputs, **{"yardstick": known, "fp32": (31.0, 32.0, 33.0), **unknown}).held_out is None
+
+
+def test_whole_images_are_compared_inside_what_all_show(found, dataset, lr):
+    images = [read_rgb(dataset.pairs[place].hr) for place in (1, 2)]
+    images = [image[: image.shape[0] // 3 * 3, : image.shape[1] // 3 * 3] for image in images]
+    blurred = [ndimage.uniform_filter(image, (3, 3, 1)) for image in images]
+    for image in blurred:
+        image[:20], image[:, -20:] = 0, 255  # a border, which moves along
+    moved = [image[:-6, :-3].copy() for image in blurred]  # as they come back, what was moved in cut off
+    moved[0][-9:] = 0
+    outputs = {"raw": upscaled(lr), "whole": [images[0], blurred[1]], "whole mirrored": blurred, "whole moved": moved}
+    report = found(outputs, whole=(1, 2))
+    assert list(report.psnr) == ["raw"]
+    known, computed = report.recognition
+    assert (known.image, computed.image) == ("coffee", "chelsea")
+    assert known.plain_db == 100.0
+    assert known.mirrored_db == pytest.approx(known.moved_db)
+    assert known.moved_db < 40
+    assert computed.plain_db == computed.mirrored_db == computed.moved_db
+    smaller = {**outputs, "whole": [image[::2, ::2] for image in images]}
+    assert found(smaller, whole=(1, 2)).recognition == ()
 
 
 def test_the_yardstick_is_the_reference_model_and_bicubic(tmp_path, dataset):

@@ -6,9 +6,11 @@ import pytest
 from mai_harness.check import RULES, Evidence, judge
 from mai_harness.records import RuleResult
 from mai_harness.tflite_graph import Graph, Op, Tensor, facts
+from mai_harness.tflite_graph.state import Contents
 
 PROBE = np.random.default_rng(0).integers(0, 256, (360, 640, 3), np.uint8)
 HEALTHY = PROBE.repeat(3, 0).repeat(3, 1)
+MIRRORED = HEALTHY[:, ::-1]
 
 
 def tensor(index: int, name: str, shape: tuple[int, ...], dtype: str, scale: float | None, zero: int = 0) -> Tensor:
@@ -21,8 +23,8 @@ def tensor(index: int, name: str, shape: tuple[int, ...], dtype: str, scale: flo
 
 def evidence(
     source=(1, 360, 640, 3), result=(1, 1080, 1920, 3), dtypes=("uint8", "int8", "uint8"), scales=(1.0, 0.5, 1.0),
-    zeros=(0, 0, 0), output=HEALTHY, dynamic_output=HEALTHY, dynamic_reason="", custom=False, size_bytes=60_000,
-    outputs=(2,),
+    zeros=(0, 0, 0), output=HEALTHY, dynamic=(HEALTHY, MIRRORED), dynamic_reason="", custom=False, size_bytes=60_000,
+    outputs=(2,), again=None, operators=(), variables=(), custom_operators=(),
 ) -> Evidence:  # fmt: skip
     shapes = (source, (1, 360, 640, 27), result)
     names = ("input", "features", "output")
@@ -33,8 +35,10 @@ def evidence(
     )
     graph = Graph(tensors=tensors, ops=ops, inputs=(0,), outputs=outputs, subgraphs=1, size_bytes=size_bytes)
     return Evidence(
-        graph=graph, facts=facts(graph), probe=PROBE, output=output, dynamic_output=dynamic_output,
-        dynamic_reason=dynamic_reason,
+        graph=graph, facts=facts(graph), probe=PROBE, output=output,
+        mirrored=output if isinstance(output, str) else output[:, ::-1],
+        again=(output, output) if again is None else again, dynamic=dynamic, dynamic_reason=dynamic_reason,
+        contents=Contents(operators=dict(operators), custom=custom_operators, variables=variables),
     )  # fmt: skip
 
 
@@ -82,11 +86,23 @@ CASES = [
     ("colour", "fail", "GBR", evidence(output=HEALTHY[..., [1, 2, 0]])),
     ("colour", "warn", "no colour", evidence(output=np.full_like(HEALTHY, 9))),
     ("dynamic", "pass", "difference 0", evidence()),
-    ("dynamic", "fail", "difference 1", evidence(dynamic_output=HEALTHY ^ 1)),
-    ("dynamic", "fail", "does not run", evidence(dynamic_output="does not run at 360x640")),
-    ("dynamic", "warn", "TRANSPOSE_CONV", evidence(dynamic_output=None, dynamic_reason="TRANSPOSE_CONV fixes it")),
-    ("dynamic", "warn", "no model_none", evidence(dynamic_output=None)),
-    ("dynamic", "pass", "itself", evidence(dynamic_output=None, source=(1, -1, -1, 3))),
+    ("dynamic", "fail", "difference 1", evidence(dynamic=(HEALTHY ^ 1, MIRRORED))),
+    ("dynamic", "fail", "difference 1", evidence(dynamic=(HEALTHY, MIRRORED ^ 1))),
+    ("dynamic", "fail", "shapes (3, 3, 3)", evidence(dynamic=(np.zeros((3, 3, 3)), MIRRORED))),
+    ("dynamic", "fail", "does not run", evidence(dynamic=("does not run at 360x640",) * 2)),
+    ("dynamic", "warn", "TRANSPOSE_CONV", evidence(dynamic=None, dynamic_reason="TRANSPOSE_CONV fixes it")),
+    ("dynamic", "warn", "no model_none", evidence(dynamic=None)),
+    ("dynamic", "pass", "itself", evidence(dynamic=None, source=(1, -1, -1, 3))),
+    ("stateless", "pass", "three runs gave the same bytes", evidence()),
+    ("stateless", "pass", "was not run twice", evidence(output="no such operator")),
+    ("stateless", "fail", "VAR_HANDLE x2", evidence(operators={"CONV_2D": 3, "VAR_HANDLE": 2})),
+    ("stateless", "fail", "RANDOM_UNIFORM x1", evidence(operators={"RANDOM_UNIFORM": 1})),
+    ("stateless", "fail", "custom operator Clock", evidence(custom_operators=("Clock",))),
+    ("stateless", "fail", "tensor 'counter' keeps", evidence(variables=("counter",))),
+    ("stateless", "fail", "after another one", evidence(again=(HEALTHY ^ 1, HEALTHY))),
+    ("stateless", "fail", "opened again", evidence(again=(HEALTHY, HEALTHY ^ 1))),
+    ("stateless", "fail", "does not run", evidence(again=("does not run", HEALTHY))),
+    ("stateless", "warn", "control flow: IF x1", evidence(operators={"IF": 1})),
     ("size", "pass", "60,000 bytes", evidence()),
     ("size", "warn", "900,000 bytes", evidence(size_bytes=900_000)),
 ]

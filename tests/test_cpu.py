@@ -11,7 +11,7 @@ import tiny
 from test_cli import run
 
 from mai_harness.backends import cpu, parse
-from mai_harness.errors import HarnessError
+from mai_harness.errors import HarnessError, ModelContractError
 from mai_harness.records import Model
 from mai_harness.tflite_graph import read_graph, with_dynamic_frame
 from mai_harness.timing import TimingPlan
@@ -100,14 +100,36 @@ def test_model_and_reference_are_measured_on_the_photograph(models, tmp_path, mo
     frame, given = tmp_path / "frame.npy", []
     np.save(frame, np.full((360, 640, 3), 7, np.uint8))
 
-    class Seen(cpu.TFLiteModel):
+    class Seen(cpu._OnFrame):
         def run(self, image):
             given.append((self._path, np.unique(image).tolist()))
             return super().run(image)
 
-    monkeypatch.setattr(cpu, "TFLiteModel", Seen)
+    monkeypatch.setattr(cpu, "_OnFrame", Seen)
     cpu.measure(CPU, Model(static=models.static), TimingPlan(warmup=0, runs=2, frame=str(frame)))
-    assert given == [(Path(models.static), [7]), (cpu.REFERENCE, [7])]
+    # The model once more when all is timed, to see whether it gives what it gave.
+    assert given == [(Path(models.static), [7]), (cpu.REFERENCE, [7]), (Path(models.static), [7])]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"), [("last", "changed between the first and the last"), ("fresh", "each time that the file")]
+)
+def test_a_model_that_changes_while_it_is_timed_is_refused(models, monkeypatch, changed, words):
+    class Unsteady(cpu._OnFrame):
+        opened = 0
+
+        def __init__(self, path, threads, frame):
+            super().__init__(path, threads, frame)
+            Unsteady.opened += 1
+            if changed == "fresh" and Unsteady.opened == 3:
+                self.first = self.first ^ 1
+
+        def last(self):
+            return super().last() ^ 1 if changed == "last" else super().last()
+
+    monkeypatch.setattr(cpu, "_OnFrame", Unsteady)
+    with pytest.raises(ModelContractError, match=words):
+        cpu.measure(CPU, Model(static=models.static), TimingPlan(warmup=0, runs=2))
 
 
 def test_a_file_of_free_size_is_compared_on_the_challenges_frame(models, tmp_path):

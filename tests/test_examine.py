@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tiny
 
-from mai_harness.examine import MARGIN, SIDE, Chosen, ExamineRequest, Port, examine, layout_of
+from mai_harness.examine import MARGIN, MOST_MOVED, SIDE, Chosen, ExamineRequest, Port, examine, layout_of, ways
 from mai_harness.interpreter import TFLiteModel
 from mai_harness.metrics import psnr
 from mai_harness.records import CalibrationFrame, LrImage, Model
@@ -41,7 +41,7 @@ def request(folder, static, **more):
     )
     model = Model(static=str(static), **{key: str(more.pop(key)) for key in ("float32", "dynamic") if key in more})
     chosen = tuple(Chosen(place=5 + n, image=image) for n, image in enumerate(images))
-    return ExamineRequest(model=model, images=chosen, frames=frames, held_out=(images[0],), **more)
+    return ExamineRequest(model=model, images=chosen, frames=frames, held_out=(images[0],), whole=chosen, **more)
 
 
 def run(folder, name, static, **more):
@@ -116,6 +116,24 @@ def test_a_mirrored_sample_has_its_own_pixels_inside(report):
         assert raw.shape == mirrored.shape
         inner = np.s_[3 * MARGIN : -3 * MARGIN, 3 * MARGIN : -3 * MARGIN]
         assert np.array_equal(raw[inner], mirrored[inner])
+
+
+def test_whole_images_are_upscaled_as_they_are_and_changed_and_brought_back(report, int8, folder):
+    assert report.whole == (5, 6)
+    model, lr = TFLiteModel(int8), np.load(folder / "i1.npy")
+    plain, mirrored, moved = (outputs(report, trial)[1] for trial in ("whole", "whole mirrored", "whole moved"))
+    assert np.array_equal(plain, model.upscale(lr))
+    assert np.array_equal(mirrored, model.upscale(np.ascontiguousarray(lr[:, ::-1]))[:, ::-1])
+    down, right = ((a - b) // 3 for a, b in zip(plain.shape[:2], moved.shape[:2], strict=True))
+    assert 1 <= min(down, right) <= max(down, right) <= MOST_MOVED
+    inner = np.s_[9 : moved.shape[0] - 9, 9 : moved.shape[1] - 9]
+    assert np.array_equal(moved[inner], plain[inner])  # a convolution: to the byte
+
+
+def test_how_far_images_are_moved_follows_from_the_file():
+    shapes = {ways(bytes([n]))[2].back(np.zeros((99, 99, 3))).shape for n in range(40)}
+    assert len(shapes) > 8
+    assert ways(b"a")[2].what == ways(b"a")[2].what
 
 
 def test_the_report_survives_json(report):

@@ -56,6 +56,18 @@ def test_every_figure_is_that_of_its_metric(request_, images, tmp_path):
     assert report.mean("psnr_raw_db") == np.mean([image.figures["psnr_raw_db"] for image in report.images])
 
 
+def test_the_hash_is_that_of_the_raw_pixels_of_all_images(request_, tmp_path):
+    before = score(request_, tmp_path).output_sha256
+    assert score(msgspec.structs.replace(request_, processes=1, shave=4), tmp_path).output_sha256 == before
+    np.save(tmp_path / "upscaled" / "fp32" / "0001.npy", np.load(tmp_path / "upscaled" / "raw" / "0001.npy"))
+    assert score(request_, tmp_path).output_sha256 == before
+    last = tmp_path / "upscaled" / "raw" / "0001.npy"
+    pixels = np.load(last)
+    pixels[-1, -1, -1] ^= 1
+    np.save(last, pixels)
+    assert score(request_, tmp_path).output_sha256 != before
+
+
 @pytest.mark.parametrize(("library", "value"), [("opencv", 1.0), ("scikit-image", 2.0)])
 def test_the_library_asked_for_computes(request_, tmp_path, monkeypatch, library, value):
     metric = Metric("Name", lambda *_: 1.0, "", "z.1f", ("raw",), lambda *_: 2.0)

@@ -83,10 +83,27 @@ class _Runs(Protocol):
     def invoke(self) -> None: ...
 
 
+class _OnFrame(TFLiteModel):
+    """A model open on the frame to time, and what it gave when it ran on it first."""
+
+    def __init__(self, path: Path, threads: int, frame: str) -> None:
+        super().__init__(path, threads)
+        noise = np.random.default_rng(0).integers(0, 256, (*LR_FRAME, 3), np.uint8)
+        self.first = self.run(np.load(frame) if frame else noise)
+
+    def last(self) -> Values:
+        """What its last run gave, without the batch axis."""
+        output: Values = self._interpreter.get_tensor(self._interpreter.get_output_details()[0]["index"])[0]
+        return output
+
+
 def _beside_reference(
     choice: Choice, where: str, precision: Precision, path: str, threads: int, plan: TimingPlan
 ) -> LatencyReport:
-    samples, others = _in_turns([_on_frame(each, threads, plan.frame) for each in (Path(path), REFERENCE)], plan)
+    model, reference = (_OnFrame(each, threads, plan.frame) for each in (Path(path), REFERENCE))
+    samples, others = _in_turns([model, reference], plan)
+    if precision == "int8":
+        _refuse_change(model, _OnFrame(Path(path), threads, plan.frame))
     report = _report(choice, where, precision, threads, plan, samples)
     timed, beside = report.samples_ms, others[plan.warmup :]
     return msgspec.structs.replace(report, reference_ms=beside, ratio=ratio(timed, beside))
@@ -107,11 +124,16 @@ def _report(
     )
 
 
-def _on_frame(path: Path, threads: int, frame: str) -> TFLiteModel:
-    model = TFLiteModel(path, threads)
-    noise = np.random.default_rng(0).integers(0, 256, (*LR_FRAME, 3), np.uint8)
-    model.run(np.load(frame) if frame else noise)
-    return model
+def _refuse_change(timed: _OnFrame, fresh: _OnFrame) -> None:
+    """Hold a model that was timed against itself, for what is timed must be what is scored.
+
+    Raises:
+        ModelContractError: its output is not what it was before, or not that of the file opened again.
+    """
+    if timed.last().tobytes() != timed.first.tobytes():
+        raise ModelContractError("its output changed between the first and the last timed run, on the same frame")
+    if fresh.first.tobytes() != timed.first.tobytes():
+        raise ModelContractError("its output is another each time that the file is opened, on the same frame")
 
 
 def _shortened(plan: TimingPlan, share: int) -> TimingPlan:

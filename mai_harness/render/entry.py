@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mai_harness.metrics import FIGURES, Figure
-from mai_harness.records import Evaluation, Reading
+from mai_harness.records import Evaluation, Exhibit, Reading
 from mai_harness.render import diagnosis
 from mai_harness.render.board import Row
 from mai_harness.render.gallery import shown
@@ -53,7 +53,7 @@ def entry(row: Row, files: Mapping[str, Path], shared: Mapping[str, Any]) -> Pag
     return {
         **{PurePosixPath(to): path for to, path in offered.items()},
         PurePosixPath(listed[-1].path): result,
-        **_exhibited(evaluation),
+        **_exhibited(_specimen(row)),
         **page("entry.html", f"entries/{row.slug}.html", files=listed, **_context(row), **shared),
     }
 
@@ -63,6 +63,7 @@ def _context(row: Row) -> dict[str, Any]:
     return {
         "row": row, "evaluation": evaluation, "figures": _figures(evaluation), "readings": _READINGS,
         "pictures": shown(evaluation.gallery), "net": network(evaluation), "strip_plot": strip(evaluation.score),
+        "specimen": _specimen(row),
         **_examined(evaluation),
     }  # fmt: skip
 
@@ -81,8 +82,14 @@ def _encoded(evaluation: Evaluation) -> bytes:
         return json.dumps(msgspec.to_builtins(evaluation, str_keys=True)).encode()
 
 
-def _exhibited(evaluation: Evaluation) -> Pages:
-    exhibit = evaluation.appraise.exhibit if evaluation.appraise else None
+def _specimen(row: Row) -> Exhibit | None:
+    """The patch that shows what went wrong; of a sound network the gallery shows as much."""
+    evaluation = row.evaluation
+    telling = row.worst is not None or evaluation.gallery is None
+    return evaluation.appraise.exhibit if evaluation.appraise and telling else None
+
+
+def _exhibited(exhibit: Exhibit | None) -> Pages:
     pictures = diagnosis.pictures(exhibit) if exhibit else []
     return {PurePosixPath("pictures", picture.file): picture.data for picture in pictures}
 

@@ -211,8 +211,8 @@ class Network:
 
 
 def network(evaluation: Evaluation) -> Network | None:
-    """The graph of the examined file; ``None`` if none was examined."""
-    if evaluation.examine is None:
+    """The graph of the examined file; ``None`` if none was examined, or it has no operators."""
+    if evaluation.examine is None or not evaluation.examine.graph.ops:
         return None
     graph = evaluation.examine.graph
     context = _Context(evaluation, graph)

@@ -33,7 +33,6 @@ from mai_harness.compare import CompareReport, CompareRequest
 from mai_harness.datasets import Dataset, probe_file, training_images
 from mai_harness.decode import DecodeRequest, ImageFile
 from mai_harness.diagnose import diagnose
-from mai_harness.diagnose._copies import with_copies
 from mai_harness.discover import LEARNED_FILE, discover, named
 from mai_harness.errors import DataNotFound, HarnessError, InvalidSubmission, StageFailed
 from mai_harness.examine import Chosen, ExamineRequest
@@ -97,8 +96,8 @@ _YARDSTICK = Lock()
 _PICTURES = Lock()
 # Modules and packages without influence on a stage's result: a change there leaves stored results valid.
 PRESENTATION = {
-    "__main__", "bench_harness", "challenge", "diagnose", "download", "history", "metanodes", "pipeline", "render",
-    "scaffold", "serve", "site", "storage", "study", "verify",
+    "__main__", "bench_harness", "challenge", "copies", "diagnose", "download", "history", "metanodes", "pipeline",
+    "render", "scaffold", "serve", "site", "storage", "study", "verify",
 }  # fmt: skip
 
 
@@ -728,7 +727,7 @@ def evaluate(settings: Settings, dataset: Dataset, names: Sequence[str], tell: T
         submissions=tuple(done[name] for name in sorted(done)),
         **circumstances(dataset),
     )
-    return with_copies(with_scores(results))
+    return with_scores(results)
 
 
 def _placed(tell: Tell, index: int, count: int) -> Tell:
@@ -927,7 +926,7 @@ def merged(results: Results, earlier: Results, settings: Settings) -> Results:
     if not _comparable(results, earlier):
         kept = []
     both = sorted([*results.submissions, *kept], key=lambda evaluation: evaluation.name)
-    return with_copies(with_scores(msgspec.structs.replace(results, submissions=tuple(both))))
+    return with_scores(msgspec.structs.replace(results, submissions=tuple(both)))
 
 
 def _comparable(results: Results, earlier: Results) -> bool:

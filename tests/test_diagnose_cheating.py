@@ -2,7 +2,7 @@
 
 import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 import numpy as np
@@ -14,9 +14,9 @@ from test_pipeline import evaluate, torch_submission
 
 from mai_harness.appraise import AppraiseRequest, appraise
 from mai_harness.check import CheckRequest, check
+from mai_harness.copies import Copies, copies
 from mai_harness.datasets import find_dataset, load_pair, probe_file
 from mai_harness.diagnose import diagnose, rules
-from mai_harness.diagnose._copies import ID, copies, with_copies
 from mai_harness.diagnose.memorised import LOST_DB
 from mai_harness.discover import discover
 from mai_harness.errors import ModelContractError
@@ -32,6 +32,7 @@ from mai_harness.records import (
     ScoreReport,
     Severity,
 )
+from mai_harness.render import render
 from mai_harness.storage import SCHEMA_VERSION
 from mai_harness.tflite_graph.state import Contents, contents
 
@@ -244,28 +245,19 @@ def test_equal_outputs_are_found():
         entry("a", "1"), entry("b", "2"), entry("c", "1"), entry("d", "1"), entry("e", ""), entry("f", ""),
         entry("g", "2", dataset_fingerprint="other"), Evaluation(name="n", title="t", kind="tflite"),
     )  # fmt: skip
-    assert copies(entries) == {"a": ("c", "d"), "c": ("a", "d"), "d": ("a", "c")}
-
-
-def test_equal_outputs_are_told_on_all_that_share_them():
-    results = with_copies(board(entry("a", "1", "f", "error", "info"), entry("b", "2"), entry("c", "1", "f")))
-    first, other, second = results.submissions
-    assert [finding.id for finding in first.findings] == ["error", ID, "info"]
-    assert other.findings == ()
-    (finding,) = second.findings
-    assert finding.severity == "warning"
-    assert finding.evidence == "On every scored image, each output byte is that of a; the INT8 file is that of a too."
-    assert len(re.findall(r"[.?](?= |$)", finding.explanation)) == 2
-    assert with_copies(results) == results
-    left = msgspec.structs.replace(results, submissions=results.submissions[:2])
-    assert [finding.id for finding in with_copies(left).submissions[0].findings] == ["error", "info"]
+    assert copies(entries) == [Copies(("a", "c", "d"), False)]
 
 
 def test_whether_the_files_are_equal_too_is_told():
-    first, *_ = with_copies(board(entry("a", "1", "f"), entry("b", "1", "g"), entry("c", "1", "f"))).submissions
-    assert first.findings[0].evidence.endswith("is that of b, c; the INT8 file is that of c too.")
-    first, *_ = with_copies(board(entry("a", "1"), entry("b", "1"))).submissions
-    assert first.findings[0].evidence.endswith("the INT8 files are others.")
+    assert copies([entry("b", "1", "f"), entry("a", "1", "f")]) == [Copies(("a", "b"), True)]
+    assert copies([entry("a", "1", "f"), entry("b", "1", "g")]) == [Copies(("a", "b"), False)]
+    assert copies([entry("a", "1"), entry("b", "1")]) == [Copies(("a", "b"), False)]
+
+
+def test_the_front_page_tells_them():
+    page = render(board(entry("a", "1", "f"), entry("b", "2"), entry("c", "1", "f")))[PurePosixPath("index.html")]
+    assert "The same pixels" in page
+    assert "The same pixels" not in render(board(entry("a", "1")))[PurePosixPath("index.html")]
 
 
 def test_a_score_of_before_has_no_hash():
@@ -293,7 +285,7 @@ class Network(nn.Module):
 """
 FORGER = """
 import atexit, json, os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 def forge():
     for place in (".", "..", "../score-0123456789abcdef0123"):
@@ -344,6 +336,5 @@ def test_forged_results_have_no_effect(tmp_path):
         assert row["summary"]["latency_ms"] > 0
         told = [finding["id"] for finding in row["findings"] if finding["id"] != "noisy-timing"]
         assert told == [f["id"] for f in rows["honest"]["findings"] if f["id"] != "noisy-timing"]
-        (same,) = [finding for finding in row["findings"] if finding["id"] == ID]
-        others = sorted(rows.keys() - {row["name"]})
-        assert f"{', '.join(others)}; the INT8 file is that of {', '.join(others)} too." in same["evidence"]
+    found = copies(msgspec.json.decode(done.stdout, type=Results).submissions)
+    assert found == [Copies(("forging", "honest", "planted"), True)]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from mai_harness.copies import copies
 from mai_harness.records import Evaluation, Finding, LatencyReport
 from mai_harness.render import diagnosis
 from mai_harness.render.board import Board, Row
@@ -28,7 +29,7 @@ def front(board: Board, columns: Sequence[Column[Evaluation]]) -> dict[str, Any]
     backends = list(dict.fromkeys(each.backend for e in evaluations for each in e.runtime))
     paretos = [pareto(board.finished, backend, number) for number, backend in enumerate(backends, 1)]
     return {
-        "board": board, "medals": MEDALS, "troubles": _troubles(board),
+        "board": board, "medals": MEDALS, "alike_outputs": _alike(board), "troubles": _troubles(board),
         "kinds": sorted({e.kind for e in evaluations}),
         "alike": len({(report.backend, report.device, report.threads) for report in leading}) < 2,
         "best": {column.id: column.best(row.evaluation for row in board.ranked) for column in columns},
@@ -37,6 +38,11 @@ def front(board: Board, columns: Sequence[Column[Evaluation]]) -> dict[str, Any]
         "score_conditions": score_conditions(e.score for e in evaluations if e.score),
         "latency_conditions": latency_conditions(_first_of_each(evaluations)),
     }  # fmt: skip
+
+
+def _alike(board: Board) -> list[tuple[list[Row], bool]]:
+    rows = {row.evaluation.name: row for row in board}
+    return [([rows[name] for name in group.names], group.same_file) for group in copies(e.evaluation for e in board)]
 
 
 def _troubles(board: Board) -> list[Trouble]:

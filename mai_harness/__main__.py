@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         TrainReport,
     )
     from mai_harness.study import StudyResults
+    from mai_harness.verify import Verdict
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -285,13 +286,17 @@ def _earlier(out: Path) -> "Results | None":
     from mai_harness.errors import ResultsUnreadable
     from mai_harness.storage import read_results
 
+    path = out / "results.json"
     try:
-        return read_results(out / "results.json")
-    except ResultsUnreadable:
+        return read_results(path)
+    except ResultsUnreadable as error:
+        if path.exists():
+            _tell(f"earlier results are left out: {error}")
         return None
 
 
 def _board(results: "Results") -> str:
+    from mai_harness.copies import copies
     from mai_harness.render import board, board_columns
 
     places = board(results)
@@ -304,6 +309,9 @@ def _board(results: "Results") -> str:
     ]
     text = _table(heads, rows)
     text += "".join(f"\n{row.evaluation.name}: DISQUALIFIED: {row.reasons}" for row in places.disqualified)
+    for names, same_file in copies(finished):
+        files = "the same file" if same_file else "different files"
+        text += f"\nthe same pixels on every scored image: {', '.join(names)} ({files})"
     for e in finished:
         text += "".join(f"\n{e.name}: {f.severity}: {f.id}: {f.evidence}" for f in e.findings if f.severity != "info")
     for e in (row.evaluation for row in places.failed):
@@ -768,6 +776,50 @@ def render(out: Path, as_json: bool) -> None:
     page = publish(results, out, _tell) / ("index.html" if results else "")
     value = {"page": str(page), "submissions": len(results.submissions) if results else 0}
     _answer(as_json, value, f"{'Leaderboard' if results else 'Studies'}: {page}")
+
+
+@cli.command()
+@click.argument("targets", metavar="[RESULTS] [NAMES]...", nargs=-1)
+@_SUBMISSIONS
+@_DATA
+@_TIMEOUT
+@_JSON
+@_WITHOUT
+@_METRICS
+@click.option(
+    "--backend", "backends", type=click.Choice(["npu"]), multiple=True, help="Compare this backend's estimates too."
+)
+def verify(targets: tuple[str, ...], as_json: bool, **given: Any) -> None:
+    """Derive the results in RESULTS once more and tell whether they are the same.
+
+    RESULTS is leaderboard/results.json, or another file that ends in .json; NAMES are submissions of it, by default
+    all. Nothing that an earlier run left is used, and nothing of this one stays. Rewrites and metrics have to be
+    those of the run; runtimes are not compared. Exits with 1 if something differs, 2 if something cannot be compared.
+    """
+    from mai_harness.storage import read_results
+    from mai_harness.verify import verify as derive_again
+
+    own = bool(targets) and targets[0].endswith(".json")
+    path = Path(targets[0]) if own else Path("leaderboard/results.json")
+    results, settings = read_results(path), _settings(out=path.parent, **given)
+    found = derive_again(settings, results, _told_data(settings), targets[own:], _tell)
+    lines = [*found.remarks, *(line for verdict in found.submissions for line in _verdict_lines(verdict))]
+    rows = [{"outcome": each.outcome, **_fields(each)} for each in found.submissions]
+    _answer(as_json, {"results": str(path), **_fields(found), "submissions": rows}, "\n".join(lines))
+    outcomes = {verdict.outcome for verdict in found.submissions}
+    if outcomes - {"same"}:
+        raise click.exceptions.Exit(NO if "differs" in outcomes else MISUSE)
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return {field: getattr(record, field) for field in record.__struct_fields__}
+
+
+def _verdict_lines(verdict: "Verdict") -> list[str]:
+    if verdict.obstacle:
+        return [f"{verdict.name}: {verdict.outcome}: {verdict.obstacle}"]
+    changes = [f"    {each.field}: {each.then}, now {each.now}" for each in verdict.differences]
+    return [f"{verdict.name}: {verdict.outcome}", *changes]
 
 
 @cli.command()

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import math
 import os
+import pickle
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -266,10 +267,15 @@ class _Run:
         more = {"step": self.step, "seconds": self.seconds, "psnr_db": self.psnr_db, "losses": self.losses}
         self._trainer.fabric.save(part, {**self._parts(), **more})
         if self._trainer.fabric.is_global_zero:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())  # a name must not be on disk before its bytes
             part.replace(self._path)
 
     def _load(self) -> None:
-        rest = self._trainer.fabric.load(self._path, self._parts(), weights_only=True)
+        try:
+            rest = self._trainer.fabric.load(self._path, self._parts(), weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            return  # damaged by a power cut: begin anew
         self.step, self.seconds, self.psnr_db = rest["step"], rest["seconds"], rest["psnr_db"]
         self.losses.copy_(rest["losses"])
 

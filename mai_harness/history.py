@@ -15,7 +15,7 @@ import msgspec
 from mai_harness.challenge import FORMULAS, score
 from mai_harness.errors import ResultsUnreadable
 from mai_harness.records import Evaluation, LatencyReport, Record, Results
-from mai_harness.storage import read_versioned, write_bytes
+from mai_harness.storage import read_versioned, write_results
 
 # 1, 2026-11-25: the first.
 HISTORY_SCHEMA_VERSION = 1
@@ -45,10 +45,11 @@ class RunEntry(Record, frozen=True, omit_defaults=True):
     findings: Count = 0  #: errors and warnings
 
 
-class Run(Record, frozen=True):
+class Run(Record, frozen=True, kw_only=True):
     """``history/MOMENT.json``: an evaluation of all or some submissions, failed ones included."""
 
     schema_version: int
+    checksum: str = ""  #: in a file, SHA-256 of its other bytes
     created: str  #: ISO 8601, UTC
     harness_version: str
     machine: str
@@ -120,7 +121,7 @@ def remember(run: Run, out: Path) -> Path:
     kept_paths = _paths(out)
     again = bool(kept_paths) and _created(kept_paths[-1]) == run.created
     path = kept_paths[-1] if again else next(place for place in _places(run, out) if not place.exists())
-    write_bytes(path, msgspec.json.encode(run))
+    write_results(run, path)
     return path
 
 
@@ -140,7 +141,8 @@ def kept(out: Path, tell: Callable[[str], None]) -> list[Run]:
 
 
 def _read(path: Path) -> Run:
-    return read_versioned(path, Run, HISTORY_SCHEMA_VERSION, f"rm {shlex.quote(str(path))}")
+    # The first had no checksums, and no run comes again.
+    return read_versioned(path, Run, HISTORY_SCHEMA_VERSION, f"rm {shlex.quote(str(path))}", unsealed=True)
 
 
 def _created(path: Path) -> str | None:

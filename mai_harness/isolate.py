@@ -1,6 +1,8 @@
 """Run one stage in a child process behind walls and with limits; its failure is data, never ours."""
 
 import ctypes
+import errno
+import hashlib
 import importlib
 import math
 import os
@@ -24,6 +26,7 @@ import psutil
 from mai_harness.errors import HarnessError, ModelContractError, StageFailed
 from mai_harness.records import Record, places
 from mai_harness.sandbox import Level, Walls, command, confine, environment, leave_network, level
+from mai_harness.storage import is_sealed, is_whole, part_of, sealed, write_bytes
 
 _PHYSICAL_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 MEMORY_LIMIT_BYTES = min(12 << 30, _PHYSICAL_BYTES * 3 // 4)  # of one process, and of all together
@@ -33,11 +36,16 @@ PROCESS_LIMIT = 256
 LOG_LIMIT_BYTES = 1 << 20  # what is kept of it
 REPLY_LIMIT_BYTES = 64 << 20
 LINE_LIMIT = 100_000  # lines that are relayed
+HASH_LIMIT_BYTES = 64 << 20  # of larger files only the size is kept
+FULL_BYTES = 1 << 20  # a disk with less left is full: what a stage then says or leaves is not to be relied on
 _WATCH_S = 0.25
 _END_S = 10.0
 LOG = "log.txt"
 SCRATCH = "scratch"  # folder for what a child forgets
+REQUEST = "request.json"
+ANSWER = "answer.json"  # what the child says, before it is sealed
 REPLY = "reply.json"
+_NO_SPACE = "space"  # another time there may be some
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 R = TypeVar("R", bound=Record)
 _MEMORY = f"needs more than {MEMORY_LIMIT_BYTES >> 30} GiB of memory"
@@ -54,15 +62,24 @@ class Access(Record, frozen=True):
     level: Level | None = None  #: a weaker one than the strongest that works here
 
 
+class LeftFile(Record, frozen=True):
+    """One file that a stage left."""
+
+    size: int  #: in bytes
+    sha256: str = ""  #: empty where it is too large
+
+
 class Reply(Record, frozen=True):
     """What a stage leaves behind: its report, or the reason there is none."""
 
+    checksum: str = ""  #: in the file, SHA-256 of its other bytes
     report: Any = None
     error: str | None = None
     kind: str = "error"
     timeout_s: float | None = None  #: the limit that it outlived
     output_shape: tuple[int, ...] = ()
     not_finite: bool = False
+    files: dict[str, LeftFile] = msgspec.field(default_factory=dict)  #: beside it, by path in the folder
 
 
 def run_isolated(
@@ -84,20 +101,85 @@ def run_isolated(
 
     Raises:
         StageFailed: the stage raised, crashed, ran out of memory, disk or processes, or outlived ``timeout_s``.
+        OSError: the disk is full; nothing is kept, and the stage will run again.
     """
     folder = folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SCRATCH).mkdir(exist_ok=True)
-    (folder / "request.json").write_bytes(msgspec.json.encode(request))
+    _make_ready(folder)
+    (folder / REQUEST).write_bytes(msgspec.json.encode(request))
     walls = _walls(request, folder, access) if access.confined else None
+    reply, code = None, 0
     try:
         code = _run_child(stage, walls, folder, timeout_s, on_line, access.gpu)
+    except StageFailed as error:
+        reply = Reply(error=str(error), kind=error.kind, timeout_s=timeout_s)
     finally:
         _tidy(folder)
-    reply = stored_reply(folder)
+    reply = reply or _read(folder / ANSWER)
+    _keep(reply, folder)
     if reply is None:
         raise StageFailed(_obituary(code, folder), "crash")
     return unpack(reply, report)
+
+
+def _make_ready(folder: Path) -> None:
+    """An empty folder, or what a killed run left of it to go on from: none of its links, and nothing damaged."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _tidy(folder)
+    reply, there = stored_reply(folder), _files(folder)
+    for name in _damaged(reply, folder) if reply else ():
+        if name in there:  # and not what else a reply of a child's own making may name
+            _remove(there[name])
+    for name in (REQUEST, ANSWER, LOG, REPLY, part_of(folder / REPLY).name):
+        _remove(folder / name)
+    (folder / SCRATCH).mkdir(exist_ok=True)
+
+
+def _keep(reply: Reply | None, folder: Path) -> None:
+    """Seal a reply with the files beside it; of none, see that the child has not left one of its own making."""
+    for path in (folder / ANSWER, folder / REPLY, part_of(folder / REPLY)):
+        _remove(path)
+    if shutil.disk_usage(folder).free < FULL_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+    if reply is not None and reply.kind != _NO_SPACE:
+        files = {name: _left(path) for name, path in _files(folder).items()}
+        write_bytes(folder / REPLY, sealed(msgspec.structs.replace(reply, files=files)))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """What a stage left, by a name that is text whatever the file's is."""
+    own = {folder / name for name in (REQUEST, LOG, REPLY)}
+    paths = [Path(parent, name) for parent, _, names in os.walk(folder) for name in sorted(names)]
+    return {_text(path.relative_to(folder)): path for path in paths if path not in own}
+
+
+def _text(path: Path) -> str:
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def _left(path: Path, *, hashed: bool = True) -> LeftFile:
+    size, digest = path.lstat().st_size, ""
+    if hashed and size <= HASH_LIMIT_BYTES:
+        with suppress(OSError), path.open("rb") as file:  # one that may not be read is told by its size
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return LeftFile(size=size, sha256=digest)
+
+
+def _damaged(reply: Reply, folder: Path) -> list[str]:
+    """The files that are not what the stage left. A folder that is gone as a whole was no longer needed."""
+    found = _files(folder)
+    return [
+        name
+        for name, left in reply.files.items()
+        if (folder / name.partition("/")[0]).exists() or "/" not in name
+        if name not in found or _left(found[name], hashed=bool(left.sha256)) != left
+    ]
 
 
 def _walls(request: Record, folder: Path, access: Access) -> Walls:
@@ -138,12 +220,23 @@ def unpack(reply: Reply, report: type[R]) -> R:
 
 
 def stored_reply(folder: Path) -> Reply | None:
-    """What a finished stage left in ``folder``; ``None`` if it did not finish."""
+    """What a finished stage left in ``folder``; ``None`` if it did not finish, or its reply is damaged."""
+    return _read(folder / REPLY)
+
+
+def intact_reply(folder: Path) -> Reply | None:
+    """The same, and ``None`` too if a file that the stage left is gone, or another: it has to run again."""
+    reply = stored_reply(folder)
+    return None if reply is None or _damaged(reply, folder) else reply
+
+
+def _read(path: Path) -> Reply | None:
     try:
-        if (folder / REPLY).stat().st_size > REPLY_LIMIT_BYTES:
+        if path.stat().st_size > REPLY_LIMIT_BYTES:
             return None
-        return msgspec.json.decode((folder / REPLY).read_bytes(), type=Reply)
-    except (FileNotFoundError, msgspec.DecodeError, RecursionError):
+        data = path.read_bytes()
+        return msgspec.json.decode(data, type=Reply) if is_whole(data) or not is_sealed(data) else None
+    except (OSError, msgspec.DecodeError, RecursionError):
         return None
 
 
@@ -176,10 +269,6 @@ def _run_child(
             if on_line and child.stdout:
                 Thread(target=_relay, args=(child.stdout, on_line), daemon=True).start()
             return _wait(child, folder, timeout_s)
-        except StageFailed as error:
-            _kill_group(child)
-            _write_reply(Reply(error=str(error), kind=error.kind, timeout_s=timeout_s), folder)
-            raise
         finally:
             _kill_group(child)
             _running.discard(child)
@@ -281,7 +370,7 @@ def _answer(stage: str, folder: Path) -> Reply:
     try:
         call = getattr(importlib.import_module(module), function)
         wanted = next(iter(get_type_hints(call).values()))
-        request = msgspec.json.decode((folder / "request.json").read_bytes(), type=wanted)
+        request = msgspec.json.decode((folder / REQUEST).read_bytes(), type=wanted)
         return Reply(report=call(request, folder))
     except ModelContractError as error:
         return Reply(error=str(error), output_shape=error.output_shape, not_finite=error.not_finite)
@@ -289,6 +378,10 @@ def _answer(stage: str, folder: Path) -> Reply:
         return Reply(error=str(error))
     except MemoryError:
         return Reply(error=_MEMORY, kind="memory")
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        traceback.print_exc()
+        return Reply(error=f"{type(error).__name__}: {_first_line(error)}", kind=_NO_SPACE if full else "error")
     except (Exception, SystemExit) as error:  # the submission's own code may raise anything
         traceback.print_exc()
         return Reply(error=f"{type(error).__name__}: {_first_line(error)}")
@@ -297,15 +390,6 @@ def _answer(stage: str, folder: Path) -> Reply:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or ["no message"]
     return lines[0][:300]
-
-
-def _write_reply(reply: Reply, folder: Path) -> None:
-    part = folder / f"{REPLY}.part"
-    with part.open("wb") as file:
-        file.write(msgspec.json.encode(reply))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / REPLY)
 
 
 def die_with_parent() -> None:
@@ -342,7 +426,7 @@ def _main() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT_BYTES, FILE_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _write_reply(_answer(stage, folder), folder)
+    (folder / ANSWER).write_bytes(msgspec.json.encode(_answer(stage, folder)))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # a submission's threads and exit handlers have no say

@@ -12,7 +12,8 @@ import tiny
 from PIL import Image
 
 COMMANDS = ("bench", "bench-harness", "bench-loader", "check", "completion", "convert", "data", "doctor", "evaluate",
-            "list", "metanodes", "new", "render", "score", "serve", "study", "table", "train")  # fmt: skip
+            "list", "metanodes", "new", "render", "score", "serve", "study", "table", "train",
+            "verify")  # fmt: skip
 
 
 def run(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ PACKAGE = Path(mai_harness.__file__).parent
 # From the top to the ground; a module imports only modules of layers below its own.
 LAYERS = (
     {"__main__"},
-    {"metanodes", "bench_harness", "serve"},
+    {"metanodes", "bench_harness", "serve", "verify"},
     {"pipeline", "doctor", "scaffold", "download", "site"},
     # the stages
     {
@@ -54,8 +54,8 @@ LAYERS = (
         "fake_quant",
         "tflite_rewrites",
     },
-    {"challenge", "datasets", "metrics", "discover", "isolate", "tflite_graph", "storage"},
-    {"sandbox"},
+    {"challenge", "copies", "datasets", "metrics", "discover", "isolate", "tflite_graph"},
+    {"sandbox", "storage"},
     {"timing"},
     {"samples"},
     {"resize", "machine"},

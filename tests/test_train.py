@@ -233,6 +233,16 @@ def test_killed_training_ends_with_the_weights_of_an_unbroken_one(images, tmp_pa
     assert not list(folder.glob("*.part"))
 
 
+@pytest.mark.parametrize("left", [b"", b"PK" * 5000, bytes(10_000)])
+def test_a_damaged_checkpoint_is_begun_anew(images, tmp_path, left):
+    unbroken, _ = trained_often_saved(images, tmp_path / "unbroken", "adam")
+    checkpoint = tmp_path / "broken" / "checkpoint.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(left)
+    again, _ = trained_often_saved(images, checkpoint.parent, "adam")
+    assert equal(unbroken, again)
+
+
 def test_the_last_share_has_squares_for_a_loss(images, tmp_path):
     """One step of plain descent tells which gradient it had."""
     lr, hr = (torch.from_numpy(image[None].copy()).permute(0, 3, 1, 2) for image in images[0])

@@ -171,6 +171,7 @@ def test_a_child_that_leaves_its_session_dies_too(stage, tmp_path, at):
         "    if os.fork() == 0:\n"
         "        for _ in range(600):\n"
         "            open('beat', 'a').write('x'); time.sleep(0.02)\n"
+        "    os._exit(0)\n"
         "time.sleep(0.3)\n"
     )
     stage(beat, at, evaluated=False)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -33,6 +33,7 @@ MEMORY_LIMIT_BYTES = min(12 << 30, _PHYSICAL_BYTES * 3 // 4)  # of one process, 
 FILE_LIMIT_BYTES = 2 << 30
 DISK_LIMIT_BYTES = 16 << 30  # of all that a stage leaves; DIV2K upscaled in four ways is 3.3 GB
 PROCESS_LIMIT = 256
+DEEPEST = 64  # folders in folders that a stage may leave
 LOG_LIMIT_BYTES = 1 << 20  # what is kept of it
 REPLY_LIMIT_BYTES = 64 << 20
 LINE_LIMIT = 100_000  # lines that are relayed
@@ -147,7 +148,8 @@ def _keep(reply: Reply | None, folder: Path) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        # Whatever its depth: Python's own way recurses.
+        subprocess.run(["rm", "-rf", "--", str(path)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     else:
         path.unlink(missing_ok=True)
 
@@ -155,8 +157,23 @@ def _remove(path: Path) -> None:
 def _files(folder: Path) -> dict[str, Path]:
     """What a stage left, by a name that is text whatever the file's is."""
     own = {folder / name for name in (REQUEST, LOG, REPLY)}
-    paths = [Path(parent, name) for parent, _, names in os.walk(folder) for name in sorted(names)]
-    return {_text(path.relative_to(folder)): path for path in paths if path not in own}
+    paths = [path for path, _ in _walk(folder) if path.is_symlink() or not path.is_dir()]
+    return {_text(path.relative_to(folder)): path for path in sorted(paths) if path not in own}
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, int]]:
+    """All that a folder holds with its depth, from 0, down to ``DEEPEST``; links are not followed."""
+    waiting = [(folder, 0)]
+    while waiting:
+        place, depth = waiting.pop()
+        try:
+            entries = list(os.scandir(place))
+        except OSError:  # it is gone meanwhile, or cannot be read
+            continue
+        for entry in entries:
+            yield Path(entry.path), depth
+            if depth < DEEPEST and entry.is_dir(follow_symlinks=False):
+                waiting.append((Path(entry.path), depth + 1))
 
 
 def _text(path: Path) -> str:
@@ -191,13 +208,11 @@ def _walls(request: Record, folder: Path, access: Access) -> Walls:
 
 def _tidy(folder: Path) -> None:
     """Leave plain files and folders alone: we read them, and a link or a pipe would lead us elsewhere."""
-    shutil.rmtree(folder / SCRATCH, ignore_errors=True)
-    for parent, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            path = Path(parent, name)
-            mode = path.lstat().st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                path.unlink()
+    _remove(folder / SCRATCH)
+    for path, depth in list(_walk(folder)):
+        mode = path.lstat().st_mode
+        if depth == DEEPEST or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            _remove(path)
     log = folder / LOG
     if log.is_file() and log.stat().st_size > LOG_LIMIT_BYTES:
         with log.open("r+b") as file:
@@ -314,10 +329,9 @@ def _resident(process: psutil.Process) -> int:
 
 def _bytes_in(folder: Path) -> int:
     total = 0
-    for parent, _, files in os.walk(folder):
-        for name in files:
-            with suppress(FileNotFoundError):
-                total += Path(parent, name).lstat().st_blocks * 512
+    for path, _ in _walk(folder):
+        with suppress(OSError):
+            total += path.lstat().st_blocks * 512
     return total
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from browser import chromium, complaints, needs_chromium, tab
 from test_latency_study import PAGE, everything, nodes, report, study
 from test_meta_nodes import HOLD
-from test_page import opened
 from test_pipeline import ONE_THREAD
 from test_render import parsed
 
@@ -309,13 +308,14 @@ def test_a_second_run_repeats_nothing_and_tells_a_table(place, measured):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium on PATH")
-def test_its_page_opens_without_a_word_on_the_console(place, measured, tmp_path):
+@needs_chromium
+def test_its_page_opens_without_a_word_on_the_console(place, measured):
     page = place / "X" / "site" / PAGE
-    done = opened(page, tmp_path / "profile")
-    assert "CONSOLE" not in done.stderr
-    assert not re.search(r"ERR_|Refused to|violates", done.stderr)
-    assert done.stdout.count("<table") == page.read_text().count("<table")
+    with chromium() as running, tab(running) as opened:
+        heard = complaints(opened, page.parent.as_uri())
+        opened.goto(page.as_uri())
+        assert heard == []
+        assert opened.locator("table").count() == page.read_text().count("<table")
     shown = parsed(page.read_text()).section("nodes")
     assert all(node.title in shown.text for node in META_NODES)
 

@@ -187,3 +187,10 @@ def test_a_reply_of_its_own_making_is_read_as_its_report_or_not_at_all(stage, tm
     assert stage(f"{forged} and 'done'", at) == "done"
     with pytest.raises(StageFailed, match="without a result"):
         stage(f"({forged}, os._exit(0))", at, folder="second")
+
+
+@pytest.mark.parametrize("at", LEVELS)
+def test_folders_without_end_are_removed(stage, tmp_path, at):
+    deep = "import os\nfor _ in range(3000):\n    os.mkdir('d'); os.chdir('d')"
+    stage(deep, at, evaluated=False)
+    assert not (tmp_path / "work" / Path(*["d"] * 70)).exists()

@@ -345,7 +345,8 @@ def _environment(folder: Path, gpu: bool, *, confined: bool) -> dict[str, str]:
     package = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-    hidden = {} if gpu else {"CUDA_VISIBLE_DEVICES": "-1"}
+    chosen = {k: v for k, v in os.environ.items() if k == "CUDA_VISIBLE_DEVICES"}
+    hidden = chosen if gpu else {"CUDA_VISIBLE_DEVICES": "-1"}
     # onnx2tf makes networks of Keras 2, which TensorFlow hands out only if asked before its import.
     keras = {"TF_USE_LEGACY_KERAS": "1", "KERAS_BACKEND": "tensorflow"}
     own = {**quiet, **hidden, **keras, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}

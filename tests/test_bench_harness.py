@@ -31,7 +31,7 @@ def report(**more: Any) -> HarnessReport:
             "stages_s": {"export": 4.0, "score": 2.0}, "scoring_s": 6.0, "bare_s": 5.0,
             "metrics_s": {"opencv": 0.25, "scikit-image": 2.0},
             "conversions_per_minute": {"one at a time": 4.0, "two at once": 6.0},
-            "one_after_the_other_s": 40.0, "at_once_s": 30.0,
+            "one_after_the_other_s": 40.0, "at_once_s": 30.0, "walled_s": 11.0, "open_s": 10.0,
         } | more
     )  # fmt: skip
 
@@ -41,7 +41,9 @@ def ticking() -> SimpleNamespace:
     return SimpleNamespace(perf_counter=itertools.count(0.0).__next__)
 
 
-@pytest.mark.parametrize(("ratio", "value"), [("overhead", 1.2), ("metrics_ratio", 8.0), ("at_once_ratio", 0.75)])
+@pytest.mark.parametrize(
+    ("ratio", "value"), [("overhead", 1.2), ("metrics_ratio", 8.0), ("at_once_ratio", 0.75), ("isolation_ratio", 1.1)]
+)
 def test_ratios(ratio, value):
     assert getattr(report(), ratio) == pytest.approx(value)
 
@@ -263,7 +265,13 @@ def test_the_command_tells_all_of_it(tmp_path):
     judged = ["upscale", "score", "gallery", "yardstick", "examine", "appraise"]
     stages = ["prepare", "export", "calibrate", "quantise", "check", *judged, "benchmark"]
     assert list(found["stages_s"]) == stages
-    for key in ("scoring_s", "bare_s", "one_after_the_other_s", "at_once_s", *("overhead", "metrics_ratio")):
+    for key in (
+        "scoring_s",
+        "bare_s",
+        "one_after_the_other_s",
+        "at_once_s",
+        *("overhead", "metrics_ratio", "isolation_ratio"),
+    ):
         assert found[key] > 0, key
     for key in ("stages_s", "metrics_s", "conversions_per_minute"):
         assert min(found[key].values()) > 0, key

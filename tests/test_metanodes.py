@@ -93,7 +93,7 @@ def measure(tmp_path, monkeypatch):
                 raise StageFailed("no such operator", "crash", "calibrate")
             return stages.file(f"{built['factory']} {built['arguments']} {without}".replace("/", "-"))
 
-        monkeypatch.setattr(Workshop, "run", lambda _self, *given: stages(*given))
+        monkeypatch.setattr(Workshop, "run", lambda _self, *given, **_access: stages(*given))
         monkeypatch.setattr(module, "_converted", converted)
         monkeypatch.setattr(module, "_operators", lambda path: {Path(path).read_text(): 1})
         monkeypatch.setattr(module, "read_graph", lambda path: path)

@@ -293,10 +293,11 @@ def test_a_batch_that_devices_cannot_share_is_told(images):
         patch_loader(Three(), images, phase(), 0)  # type: ignore[arg-type]
 
 
-def test_only_training_sees_gpus(monkeypatch):
+@pytest.mark.parametrize("confined", [True, False])
+def test_only_training_sees_gpus(monkeypatch, tmp_path, confined):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    assert _environment(gpu=False)["CUDA_VISIBLE_DEVICES"] == "-1"
-    assert _environment(gpu=True)["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert _environment(tmp_path, gpu=False, confined=confined)["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert _environment(tmp_path, gpu=True, confined=confined)["CUDA_VISIBLE_DEVICES"] == "2,3"
 
 
 def on_each(fabric: Fabric, images: Images, folder: Path) -> tuple:

@@ -38,6 +38,8 @@ _SETTINGS = (
     "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf",
     "/etc/localtime", "/etc/alternatives", "/etc/mime.types",
 )  # fmt: skip
+# Settings of the kernel belong to root even without any capability: seen, and not written.
+_KERNEL = ("/proc/sys", "/proc/sysrq-trigger")
 _TOPOLOGY = "/sys/devices/system"  # processors, for libraries that count them
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _SCRATCH_BYTES = 4 << 30  # of its own /tmp
@@ -81,6 +83,8 @@ def command(inner: Sequence[str], walls: Walls) -> list[str]:
         return list(inner)
     options = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     options += ["--hostname", "harness", "--proc", "/proc", "--dev", "/dev"]
+    for path in _existing(_KERNEL):
+        options += _seen(path)
     options += ["--size", str(_SCRATCH_BYTES), "--tmpfs", "/tmp"]
     for path in (*_existing(_SYSTEM), *_existing(_SETTINGS), *_existing([_TOPOLOGY])):
         options += ["--symlink", str(path.readlink()), str(path)] if path.is_symlink() else _seen(path)
@@ -94,7 +98,7 @@ def command(inner: Sequence[str], walls: Walls) -> list[str]:
     if walls.gpu:
         for device in Path("/dev").glob("nvidia*"):
             options += ["--dev-bind", str(device), str(device)]
-    return [*options, "--", *inner]
+    return [*options, "--remount-ro", "/", "--", *inner]
 
 
 def _seen(path: Path) -> list[str]:

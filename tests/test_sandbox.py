@@ -85,9 +85,11 @@ def test_it_reads_what_its_request_names_and_writes_in_its_folder(stage, tmp_pat
         "open('/etc/shadow').read()",
         "(os.symlink(request.unseen, 'link'), open('link').read())",
         "os.link(request.unseen, 'hard')",
+        "os.open('/proc/sys/kernel/core_pattern', os.O_WRONLY)",
+        "os.open('/proc/sysrq-trigger', os.O_WRONLY)",
         "open(Path(__import__('skimage').__file__).parent / 'data/coffee.png', 'rb').read()",
     ],
-    ids=["read", "list", "write", "shadow", "symlink", "link", "photographs"],
+    ids=["read", "list", "write", "shadow", "symlink", "link", "kernel", "sysrq", "photographs"],
 )
 def test_it_reaches_no_other_file(stage, tmp_path, at, code):
     other = tmp_path / "other"
@@ -194,3 +196,10 @@ def test_folders_without_end_are_removed(stage, tmp_path, at):
     deep = "import os\nfor _ in range(3000):\n    os.mkdir('d'); os.chdir('d')"
     stage(deep, at, evaluated=False)
     assert not (tmp_path / "work" / Path(*["d"] * 70)).exists()
+
+
+@pytest.mark.skipif("bubblewrap" not in LEVELS, reason="Landlock does not govern permissions")
+def test_it_changes_no_permissions_of_others(stage, tmp_path):
+    (tmp_path / "other").mkdir()
+    assert "Error" in stage("os.chmod(request.unseen, 0)", "bubblewrap", unseen=str(tmp_path / "other"))
+    assert "Error" in stage("os.chmod('/usr', 0)", "bubblewrap")

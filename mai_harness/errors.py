@@ -1,5 +1,7 @@
 """What can go wrong and be told to a person: one root, one leaf a cause."""
 
+REASON = 1000  # characters of what is told of a submission
+
 
 class HarnessError(Exception):
     """Something a person can mend; the message says what, where and how."""
@@ -12,6 +14,7 @@ class InvalidSubmission(HarnessError):
 class StageFailed(HarnessError):
     """A stage ended without a result; ``kind`` is error, timeout, memory or crash.
 
+    The message may hold a submission's own words: it is made one printable line of at most ``REASON`` characters.
     ``output_shape`` and ``not_finite`` are those of the :class:`ModelContractError` that ended it.
     """
 
@@ -23,7 +26,7 @@ class StageFailed(HarnessError):
         output_shape: tuple[int, ...] = (),
         not_finite: bool = False,
     ) -> None:
-        super().__init__(message)
+        super().__init__(printable(" ".join(message.split()))[:REASON])
         self.kind = kind
         self.stage = stage
         self.output_shape = output_shape
@@ -57,3 +60,8 @@ def gist(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     told = [line.rpartition("error: ")[2] for line in lines if "error: " in line]
     return "; ".join(dict.fromkeys(told or lines[-1:]))[:300]
+
+
+def printable(text: str) -> str:
+    """The text with a replacement character for all that does not print, such as control characters."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

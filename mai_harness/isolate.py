@@ -23,7 +23,7 @@ from typing import IO, Any, TypeVar, get_type_hints
 import msgspec
 import psutil
 
-from mai_harness.errors import HarnessError, ModelContractError, StageFailed
+from mai_harness.errors import HarnessError, ModelContractError, StageFailed, printable
 from mai_harness.records import Record, places
 from mai_harness.sandbox import Level, Walls, command, confine, environment, leave_network, level
 from mai_harness.storage import is_sealed, is_whole, part_of, sealed, write_bytes
@@ -358,7 +358,7 @@ def _relay(lines: IO[bytes], on_line: Callable[[str], None]) -> None:
     """Tell what it says, until it says too much: then it may go on, unheard."""
     for count, line in enumerate(iter(lambda: lines.readline(1000), b"")):
         if count < LINE_LIMIT:
-            on_line(line.decode("utf-8", "replace").rstrip())
+            on_line(printable(line.decode("utf-8", "replace").rstrip()))
 
 
 def _obituary(code: int, folder: Path) -> str:

@@ -34,7 +34,7 @@ from mai_harness.datasets import Dataset, probe_file, training_images
 from mai_harness.decode import DecodeRequest, ImageFile
 from mai_harness.diagnose import diagnose
 from mai_harness.discover import LEARNED_FILE, discover, named
-from mai_harness.errors import DataNotFound, HarnessError, InvalidSubmission, StageFailed
+from mai_harness.errors import DataNotFound, HarnessError, InvalidSubmission, StageFailed, printable
 from mai_harness.examine import Chosen, ExamineRequest
 from mai_harness.export import ONNX_FILE, ExportRequest
 from mai_harness.gallery import GalleryRequest
@@ -771,6 +771,13 @@ def failure(error: StageFailed) -> Failure:
     )  # fmt: skip
 
 
+def _without_places(text: str, settings: Settings) -> str:
+    """The text without the folders of this machine that the submissions and the results are in."""
+    for folder in (settings.submissions, settings.out):
+        text = text.replace(f"{folder}/", f"{folder.name}/")
+    return text
+
+
 @dataclass
 class EvaluationRun:
     """One submission on its way through the stages, up to the first that fails; what was measured before is kept."""
@@ -784,6 +791,26 @@ class EvaluationRun:
 
     def judge(self, dataset: Dataset) -> None:
         """Convert, check and score: what may share the machine with other submissions."""
+        with self._survived():
+            self._judge(dataset)
+
+    def time(self) -> None:
+        """Time it on every backend. One that cannot costs only its own figures, unless it is the one that ranks."""
+        with self._survived():
+            self._time()
+
+    @contextmanager
+    def _survived(self) -> Iterator[None]:
+        """A fault of ours that a submission brings to light ends that submission, and not the run."""
+        try:
+            yield
+        except (HarnessError, OSError):  # what a person has to mend first: a device, a full disk
+            raise
+        except Exception as error:
+            reason = f"the harness itself failed, please report it: {type(error).__name__}: {str(error)[:300]}"
+            self.found.setdefault("failure", Failure(stage="harness", kind="error", reason=printable(reason)))
+
+    def _judge(self, dataset: Dataset) -> None:
         try:
             convert(self.workshop, self.submission, self.prepared, self.converted)
             if self.given is not None:
@@ -822,8 +849,7 @@ class EvaluationRun:
         except StageFailed as error:
             self.workshop.tell(f"{self.submission.name}: not diagnosed, {error.stage}: {error}")
 
-    def time(self) -> None:
-        """Time it on every backend. One that cannot costs only its own figures, unless it is the one that ranks."""
+    def _time(self) -> None:
         if "failure" in self.found:
             return
         for choice in self.workshop.settings.backends:
@@ -841,6 +867,9 @@ class EvaluationRun:
 
     def evaluation(self) -> Evaluation:
         """What is known now, with findings."""
+        if "failure" in self.found:  # it is published
+            reason = _without_places(self.found["failure"].reason, self.workshop.settings)
+            self.found["failure"] = msgspec.structs.replace(self.found["failure"], reason=reason)
         evaluation = Evaluation(
             name=self.submission.name,
             title=self.submission.title,

@@ -239,7 +239,7 @@ def test_stopped_with_two_submissions_at_once_no_child_goes_on(place, tmp_path, 
         return sorted(path.parts[-3] for path in tmp_path.glob("leaderboard/work/*/export-*/begun.txt"))
 
     until(lambda: len(begun()) == 2 or run.poll() is not None, 120)
-    assert len(children_in(tmp_path / "leaderboard")) == 2
+    assert len(children_in(tmp_path / "leaderboard")) >= 2  # with those that wall them in
     run.send_signal(how)
     told = run.communicate(timeout=30)[1]
     until(lambda: not children_in(tmp_path / "leaderboard"), 10)

@@ -388,7 +388,8 @@ def test_killed_and_run_again_every_row_that_can_be_measured_is(place):
         assert rows[name]["facts"]["parameters"] > 0
     assert rows["trained"]["difference"]["ptq_loss_db"] is not None
     assert (place / "leaderboard" / "site" / "studies" / "tiny.html").is_file()
-    assert json.loads(study_path(place / "leaderboard", "tiny").read_text()) == first
+    kept = json.loads(study_path(place / "leaderboard", "tiny").read_text())
+    assert kept | {"checksum": ""} == first
 
 
 @pytest.mark.slow

@@ -796,6 +796,8 @@ def verify(targets: tuple[str, ...], as_json: bool, **given: Any) -> None:
     all. Nothing that an earlier run left is used, and nothing of this one stays. Rewrites and metrics have to be
     those of the run; runtimes are not compared. Exits with 1 if something differs, 2 if something cannot be compared.
     """
+    import msgspec
+
     from mai_harness.storage import read_results
     from mai_harness.verify import verify as derive_again
 
@@ -804,15 +806,11 @@ def verify(targets: tuple[str, ...], as_json: bool, **given: Any) -> None:
     results, settings = read_results(path), _settings(out=path.parent, **given)
     found = derive_again(settings, results, _told_data(settings), targets[own:], _tell)
     lines = [*found.remarks, *(line for verdict in found.submissions for line in _verdict_lines(verdict))]
-    rows = [{"outcome": each.outcome, **_fields(each)} for each in found.submissions]
-    _answer(as_json, {"results": str(path), **_fields(found), "submissions": rows}, "\n".join(lines))
+    rows = [{"outcome": each.outcome, **msgspec.structs.asdict(each)} for each in found.submissions]
+    _answer(as_json, {"results": str(path), **msgspec.structs.asdict(found), "submissions": rows}, "\n".join(lines))
     outcomes = {verdict.outcome for verdict in found.submissions}
     if outcomes - {"same"}:
         raise click.exceptions.Exit(NO if "differs" in outcomes else MISUSE)
-
-
-def _fields(record: Any) -> dict[str, Any]:
-    return {field: getattr(record, field) for field in record.__struct_fields__}
 
 
 def _verdict_lines(verdict: "Verdict") -> list[str]:

@@ -1,6 +1,5 @@
 """Compare trials with HR: what every change gained, what can be undone, and what shows. No model runs here."""
 
-import io
 import math
 import statistics
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as PillowImage
 
-from mai_harness.datasets import Dataset, YardstickReport, enlarge, read_hr, read_rgb
+from mai_harness.datasets import Dataset, YardstickReport, enlarge, lossless_webp, read_hr, read_rgb
 from mai_harness.errors import StageFailed
 from mai_harness.isolate import stored_reply, unpack
 from mai_harness.metrics import DATA_RANGE, GAP_LIMIT_DB, psnr
@@ -519,7 +518,7 @@ def _exhibit(trials: _Trials, truth: _Truth, mend: _Mend) -> Exhibit | None:
         image=sample.name,
         top=sample.top * scale + top,
         left=sample.left * scale + left,
-        pictures={name: _webp(picture) for name, picture in pictures.items()},
+        pictures={name: lossless_webp(picture) for name, picture in pictures.items()},
         mended=what,
         histogram=_histogram(raw),
         histogram_hr=_histogram(truth.hr),
@@ -571,12 +570,6 @@ def _error(image: Image, hr: Image) -> Image:
     error = np.abs(np.subtract(image, hr, dtype=np.float32)).mean(axis=2)
     coloured = cv2.applyColorMap(as_pixels(error * ERROR_GAIN), cv2.COLORMAP_INFERNO)
     return coloured[..., ::-1].astype(np.uint8)
-
-
-def _webp(picture: Image) -> bytes:
-    file = io.BytesIO()
-    PillowImage.fromarray(np.ascontiguousarray(picture)).save(file, "WEBP", lossless=True)
-    return file.getvalue()
 
 
 def _histogram(images: list[Image]) -> tuple[int, ...]:

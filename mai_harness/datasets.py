@@ -1,6 +1,7 @@
 """LR/HR pairs to score on, photographs to calibrate on, and patches to train on."""
 
 import hashlib
+import io
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -187,6 +188,18 @@ def held_out_pairs(scored: Dataset) -> Iterator[tuple[str, Image, Image]]:
         top, left = (photograph.shape[0] - height) // 2, (photograph.shape[1] - width) // 2
         hr = photograph[top : top + height, left : left + width]
         yield name, downscale(hr, SCALE), hr
+
+
+def lossless_webp(picture: Image) -> bytes:
+    """The file that shows these pixels exactly; equal pixels give equal bytes.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+    """
+    file = io.BytesIO()
+    # With method 6 it takes 40 times as long, and is no smaller.
+    PillowImage.fromarray(np.ascontiguousarray(picture)).save(file, "WEBP", lossless=True)
+    return file.getvalue()
 
 
 def probe_file() -> Path:

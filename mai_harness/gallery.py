@@ -1,7 +1,6 @@
 """Cut pictures of the scored images out of the upscaled ones: a part of each, and the worst places of all."""
 
 import hashlib
-import io
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as PillowImage
 
-from mai_harness.datasets import Dataset, ImagePair, enlarge, read_hr
+from mai_harness.datasets import Dataset, ImagePair, enlarge, lossless_webp, read_hr
 from mai_harness.errors import StageFailed
 from mai_harness.isolate import stored_reply, unpack
 from mai_harness.metrics import psnr
@@ -154,7 +152,7 @@ def _squares(image: Image, other: Image) -> npt.NDArray[np.int64]:
 def _view(name: str, found: Found, peak: _Peak, pixels: dict[str, Image]) -> _View:
     window = np.s_[peak.top : peak.top + peak.height, peak.left : peak.left + peak.width]
     cut = {key: np.ascontiguousarray(image[window]) for key, image in pixels.items()}
-    encoded = {key: _webp(picture) for key, picture in cut.items()}
+    encoded = {key: lossless_webp(picture) for key, picture in cut.items()}
     names = {key: f"{hashlib.sha256(data).hexdigest()[:20]}.webp" for key, data in encoded.items()}
     decibels = {key: psnr(picture, cut["hr"]) for key, picture in cut.items() if key != "hr"}
     return _View(
@@ -165,10 +163,3 @@ def _view(name: str, found: Found, peak: _Peak, pixels: dict[str, Image]) -> _Vi
         files={names[key]: data for key, data in encoded.items()},
         difference=peak.difference,
     )  # fmt: skip
-
-
-def _webp(picture: Image) -> bytes:
-    file = io.BytesIO()
-    # With method 6 it takes 40 times as long, and is no smaller.
-    PillowImage.fromarray(picture).save(file, "WEBP", lossless=True)
-    return file.getvalue()

@@ -10,6 +10,7 @@ import pytest
 import tiny
 from evaluations import appraisal, checked, evaluation, graph
 from PIL import Image
+from run_kills import NETWORK
 from test_pipeline import evaluate, torch_submission
 
 from mai_harness.appraise import AppraiseRequest, appraise
@@ -269,20 +270,6 @@ def test_a_score_of_before_has_no_hash():
 
 PLANTED = ("reply.json", "results.json", "metrics.json", "score-0123456789abcdef0123/reply.json", "work/reply.json")
 FORGED = {"report": {"images": [{"name": "0.png", "figures": {"psnr_raw_db": 99.0}}]}, "submissions": []}
-NETWORK = """
-import torch
-from torch import nn
-
-class Network(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 27, 3, padding=1))
-        self.shuffle = nn.PixelShuffle(3)
-
-    def forward(self, x):
-        return self.shuffle(self.body(x) + x.repeat_interleave(9, 1)).clamp(0, 255)
-"""
 FORGER = """
 import atexit, json, os
 from pathlib import Path, PurePosixPath

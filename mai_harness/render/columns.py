@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from mai_harness.metrics import GAP_LIMIT_DB
-from mai_harness.records import Evaluation, Precision, Results
+from mai_harness.records import Evaluation, Precision, Reading, Results
 from mai_harness.storage import file_name
 from mai_harness.timing import is_noisy
 
 MISSING = "–"
+#: How pages name what an output is taken for.
+READINGS: dict[Reading, str] = {
+    "raw": "INT8 raw",
+    "dequantised": "INT8 dequantised",
+    "mended": "INT8 with a clip",
+    "fp32": "FP32",
+}
 
 T = TypeVar("T")
 Value = Callable[[Evaluation], float | None]

@@ -8,20 +8,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mai_harness.metrics import FIGURES, Figure
-from mai_harness.records import Evaluation, Exhibit, Reading
+from mai_harness.records import Evaluation, Exhibit
 from mai_harness.render import diagnosis
 from mai_harness.render.board import Row
+from mai_harness.render.columns import READINGS
 from mai_harness.render.gallery import shown
 from mai_harness.render.network import network
 from mai_harness.render.page import Pages, page
 from mai_harness.render.strip import strip
 
-_READINGS: dict[Reading, str] = {
-    "raw": "INT8 raw",
-    "dequantised": "INT8 dequantised",
-    "mended": "INT8 with a clip",
-    "fp32": "FP32",
-}
 _WHAT = {
     "model.tflite": "INT8, for 360 × 640, as the challenge times it",
     "model_none.tflite": "INT8, for any size, as the challenge scores it",
@@ -61,7 +56,7 @@ def entry(row: Row, files: Mapping[str, Path], shared: Mapping[str, Any]) -> Pag
 def _context(row: Row) -> dict[str, Any]:
     evaluation = row.evaluation
     return {
-        "row": row, "evaluation": evaluation, "figures": _figures(evaluation), "readings": _READINGS,
+        "row": row, "evaluation": evaluation, "figures": _figures(evaluation), "readings": READINGS,
         "pictures": shown(evaluation.gallery), "net": network(evaluation), "strip_plot": strip(evaluation.score),
         "specimen": _specimen(row),
         **_examined(evaluation),

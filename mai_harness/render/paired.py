@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from mai_harness.metrics import FIGURES
-from mai_harness.records import Evaluation, ImageScore, Reading
+from mai_harness.records import Evaluation, ImageScore
 from mai_harness.render.axis import Axis
 from mai_harness.render.board import Row
-from mai_harness.render.columns import Column, number
+from mai_harness.render.columns import READINGS, Column, number
 from mai_harness.timing import CONFIDENCE
 
 #: What a comparison comes to. ``up``: b's figure is really higher; ``down``: lower; ``unshown``: the interval holds
@@ -19,12 +19,6 @@ from mai_harness.timing import CONFIDENCE
 #: images with both figures.
 State = Literal["up", "down", "unshown", "same", "unscored", "apart", "few"]
 Side = Literal["a", "b"]
-_READINGS: dict[Reading, str] = {
-    "raw": "INT8 raw",
-    "dequantised": "INT8 dequantised",
-    "mended": "INT8 with a clip",
-    "fp32": "FP32",
-}
 _LEADING = "psnr_raw_db"
 _IMAGE_GROUPS, _RUNTIME_GROUPS = ("Challenge", "Fidelity"), ("Challenge", "Runtime")
 _REACH = 4  # median intervals on the axis of neighbours: a broken entry would squeeze all others to nothing
@@ -106,7 +100,7 @@ def _drop(image: ImageScore) -> float | None:
 MEASURES = (
     *(
         Measure(
-            f.key, f"{f.metric.title} {_READINGS[f.reading]}", f.metric.unit, f.metric.form, "higher",
+            f.key, f"{f.metric.title} {READINGS[f.reading]}", f.metric.unit, f.metric.form, "higher",
             4 if f.metric.unit else 6, _figure(f.key),
         )
         for f in FIGURES

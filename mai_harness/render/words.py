@@ -7,9 +7,9 @@ from typing import Any
 
 from mai_harness.challenge import FORMULAS
 from mai_harness.metrics import METRICS
-from mai_harness.render.columns import COLUMNS, Column
+from mai_harness.render.columns import COLUMNS, READINGS, Column
 from mai_harness.render.diagnosis import _PICTURES
-from mai_harness.render.entry import _READINGS, _WHAT
+from mai_harness.render.entry import _WHAT
 from mai_harness.render.front import MEDALS
 from mai_harness.render.latency import VERDICTS
 from mai_harness.render.page import _BOARD, _environment, navigation
@@ -63,7 +63,7 @@ def _of_tables() -> Mapping[str, Iterable[str]]:
         "metrics.py": [metric.title for metric in METRICS.values()],
         "columns.py": [*_of_columns(COLUMNS), *_NOTES],
         "diagnosis.py": [text for pair in _PICTURES.values() for text in pair],
-        "entry.py": [*_READINGS.values(), *_WHAT.values(), "all that was measured"],
+        "entry.py": [*READINGS.values(), *_WHAT.values(), "all that was measured"],
         "front.py": MEDALS.values(),
         "latency.py": VERDICTS.values(),
         "page.py": [link.title for link in links],
